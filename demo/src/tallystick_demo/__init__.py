@@ -1,0 +1,1 @@
+"""The main job, run for real: load client, journal, kills and report."""

@@ -1,0 +1,1 @@
+"""Questions, evaluations, attempts, scores, remediation and certificates."""

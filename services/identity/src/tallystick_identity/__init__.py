@@ -1,0 +1,1 @@
+"""Tenants, org units, people, roles, grants, sign-in and sessions."""

@@ -1,0 +1,1 @@
+"""Subject keys, erasure and the compliance API."""

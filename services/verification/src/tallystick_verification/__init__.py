@@ -1,0 +1,1 @@
+"""The public read model of certificates."""
