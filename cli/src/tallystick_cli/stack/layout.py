@@ -1,0 +1,81 @@
+"""Where everything of one embedded stack lies: one folder, `.tally` unless told otherwise."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_FOLDER = ".tally"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below one stack folder; `root` is absolute.
+
+    `root` can be passed through by other users, because Postgres cannot run as root and then runs as another user;
+    what must stay private below it has mode 0700.
+    """
+
+    root: Path
+
+    @classmethod
+    def at(cls, folder: Path | str | None = None) -> "Layout":
+        """Return the layout at `folder`, else at `$TALLY_DIR`, else at `.tally` in the current folder."""
+        return cls(Path(folder or os.environ.get("TALLY_DIR") or DEFAULT_FOLDER).absolute())
+
+    @property
+    def secrets(self) -> Path:
+        """Passwords, seeds and private keys, one per file."""
+        return self.root / "secrets"
+
+    @property
+    def authority(self) -> Path:
+        """The local certificate authority and the servers' certificates."""
+        return self.root / "authority"
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority's certificate (PEM), which clients trust."""
+        return self.authority / "ca.pem"
+
+    @property
+    def state_file(self) -> Path:
+        """The ports chosen at first start (JSON)."""
+        return self.root / "state.json"
+
+    @property
+    def postgres(self) -> Path:
+        """Postgres' folder, or a `moved-to` file that names it."""
+        return self.root / "postgres"
+
+    @property
+    def nats(self) -> Path:
+        """NATS' configuration and JetStream store."""
+        return self.root / "nats"
+
+    @property
+    def mail(self) -> Path:
+        """A Maildir of everything the services sent."""
+        return self.root / "mail"
+
+    @property
+    def logs(self) -> Path:
+        """One log file per process."""
+        return self.root / "log"
+
+    @property
+    def run(self) -> Path:
+        """What describes the running supervisor: its lock and its status."""
+        return self.root / "run"
+
+    def log_file(self, program: str) -> Path:
+        """Return the log file of one program."""
+        return self.logs / f"{program}.log"
+
+    def create(self) -> None:
+        """Make the folders; those that hold something private get mode 0700."""
+        self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.root.chmod(0o711)
+        self.postgres.mkdir(mode=0o711, exist_ok=True)
+        self.postgres.chmod(0o711)
+        for folder in (self.secrets, self.authority, self.nats, self.mail, self.logs, self.run):
+            folder.mkdir(mode=0o700, exist_ok=True)

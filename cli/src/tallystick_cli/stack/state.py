@@ -1,0 +1,56 @@
+"""What a stack decided at its first start and keeps: its ports."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from tallystick_cli.stack import durable, ports
+from tallystick_cli.stack.errors import StackError
+from tallystick_cli.stack.layout import Layout
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The loopback port of every listener, by name."""
+
+    ports: dict[str, int]
+
+    def port(self, name: str) -> int:
+        """Return the port of one listener; raise `StackError` when the stack was never started."""
+        try:
+            return self.ports[name]
+        except KeyError:
+            msg = f"no port was chosen for {name} yet: run `tally up` first"
+            raise StackError(msg) from None
+
+
+def read(layout: Layout) -> State:
+    """Read the stored state; an absent file is an empty state."""
+    try:
+        return msgspec.json.decode(layout.state_file.read_bytes(), type=State)
+    except FileNotFoundError:
+        return State(ports={})
+    except msgspec.MsgspecError as error:
+        msg = f"{layout.state_file} is damaged ({error}): move it away and start again; new ports will be chosen"
+        raise StackError(msg) from error
+
+
+def reserve(layout: Layout, names: Iterable[str]) -> State:
+    """Choose a port for each listener that has none, or whose port another program has taken meanwhile.
+
+    Only the supervisor calls this, before it starts anything.
+    """
+    before = read(layout)
+    chosen: dict[str, int] = dict(before.ports)
+    for name in names:
+        port = chosen.get(name)
+        if port is None or not ports.is_free(port):
+            chosen[name] = ports.choose(chosen.values())
+    after = State(ports=chosen)
+    if after != before:
+        durable.replace(layout.state_file, msgspec.json.format(msgspec.json.encode(after)), mode=durable.PUBLIC)
+    return after
+
+
+def moved(before: State, after: State) -> Mapping[str, int]:
+    """Return the listeners whose port changed, with the new one."""
+    return {name: port for name, port in after.ports.items() if before.ports.get(name, port) != port}

@@ -1,0 +1,57 @@
+"""The SQL that an administrator runs once for each service: roles, schema, and nothing else.
+
+Four roles a service: an owner that cannot log in, a migrator that may become the owner, a runtime role that owns nothing, and a
+narrow duty role for what crosses tenants (relay, ledger writer).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SERVICES_WITH_KEY_STORE = frozenset({"identity", "assessment", "privacy"})
+
+
+@dataclass(frozen=True, slots=True)
+class RolePasswords:
+    """The passwords of one service's three login roles."""
+
+    migrate: str
+    app: str
+    duty: str
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def role_sql(service: str, passwords: RolePasswords) -> list[str]:
+    """Return the statements that make the service's roles, once for the whole cluster of databases. Safe to run again."""
+    roles = [("owner", "nologin", "")] + [
+        (kind, "login", f" password {_quoted(password)}")
+        for kind, password in (("migrate", passwords.migrate), ("app", passwords.app), ("duty", passwords.duty))
+    ]
+    statements = []
+    for kind, login, password in roles:
+        name = f"tally_{service}_{kind}"
+        options = f"{login} nosuperuser nobypassrls nocreatedb nocreaterole noinherit"
+        statements.append(
+            f"do $$ begin if not exists (select from pg_roles where rolname = '{name}') "
+            f"then create role {name}; end if; end $$"
+        )
+        statements.append(f"alter role {name} {options}{password}")
+    statements.append(f"grant tally_{service}_owner to tally_{service}_migrate")
+    return statements
+
+
+def schema_sql(service: str, database: str) -> list[str]:
+    """Return the statements that make the service's schema in ``database``; run them connected to it. Safe to run again."""
+    owner = f"tally_{service}_owner"
+    logins = ", ".join(f"tally_{service}_{kind}" for kind in ("migrate", "app", "duty"))
+    return [
+        f"revoke all on database {database} from public",
+        "revoke all on schema public from public",
+        f"grant connect on database {database} to {logins}",
+        f"create schema if not exists {service} authorization {owner}",
+        f"grant usage on schema {service} to {logins}",
+        f"alter default privileges for role {owner} revoke execute on functions from public",
+    ]

@@ -1,0 +1,95 @@
+"""The start-up self-test: a service serves only when its own role is harmless and every one of its tables is closed.
+
+``row_security = on`` protects nothing by itself: owners and BYPASSRLS roles see every row, and a view of theirs leaks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallystick_chassis.database import Database
+
+UNSILOED = frozenset({"alembic_version"})
+"""Tables without tenants' rows: the version table only."""
+
+_ROLE = text(
+    "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, "
+    "pg_has_role(current_user, :owner, 'member') or pg_has_role(current_user, :owner, 'set') as may_own, "
+    "has_schema_privilege(current_user, :schema, 'create') as may_create, current_user::text as name "
+    "from pg_roles where rolname = current_user"
+)
+_TABLES = text(
+    "select c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) = current_user as owned, "
+    "exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnotnull) as has_tenant, "
+    "(select count(*) from pg_policy p where p.polrelid = c.oid) as policies, "
+    "exists (select from pg_policy p where p.polrelid = c.oid and ("
+    "  coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true' or "
+    "  coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '') = 'true') "
+    "  and (0 = any(p.polroles) or (select oid from pg_roles where rolname = current_user) = any(p.polroles))) as open_policy "
+    "from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+    "where n.nspname = :schema and c.relkind in ('r', 'p') order by 1"
+)
+_VIEWS = text(
+    "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = :schema "
+    "and c.relkind in ('v', 'm') and not coalesce('security_invoker=true' = any(c.reloptions), false) order by 1"
+)
+
+
+class SelfTestError(RuntimeError):
+    """The database would not hold tenants apart; the service refuses to serve. ``findings`` says why."""
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("row-level security self-test failed: " + "; ".join(self.findings))
+
+
+async def findings(database: Database) -> list[str]:
+    """Return what is wrong with the service's role, tables and views; empty when all holds."""
+    schema = database.service
+    found = []
+    async with database.unscoped() as connection:
+        role = (await connection.execute(_ROLE, {"owner": f"tally_{schema}_owner", "schema": schema})).one()
+        for attribute, wrong in (
+            ("rolsuper", "is a superuser"),
+            ("rolbypassrls", "bypasses row-level security"),
+            ("rolcreaterole", "may create roles"),
+            ("rolcreatedb", "may create databases"),
+            ("may_own", "may become the owner"),
+            ("may_create", "may create tables"),
+        ):
+            if getattr(role, attribute):
+                found.append(f"role {role.name} {wrong}")
+        tables = (await connection.execute(_TABLES, {"schema": schema})).all()
+        if not tables:
+            found.append(f"schema {schema} has no tables: run its migrations")
+        for table in tables:
+            if table.owned:
+                found.append(f"table {table.relname} belongs to the runtime role")
+            if table.relname in UNSILOED:
+                continue
+            if not table.has_tenant:
+                found.append(f"table {table.relname} has no tenant_id that is not null")
+            if not (table.relrowsecurity and table.relforcerowsecurity):
+                found.append(f"table {table.relname} does not force row-level security")
+            if not table.policies:
+                found.append(f"table {table.relname} has no policy")
+            if table.open_policy:
+                found.append(f"table {table.relname} has a policy that lets every row through")
+        views = (await connection.execute(_VIEWS, {"schema": schema})).scalars()
+        found.extend(f"view {view} is not security_invoker" for view in views)
+    return found
+
+
+async def self_test(database: Database) -> None:
+    """Refuse to go on unless the runtime role and every table hold tenants apart.
+
+    Raises:
+        SelfTestError: naming every finding.
+    """
+    if found := await findings(database):
+        raise SelfTestError(found)

@@ -1,0 +1,162 @@
+"""One transaction in one scope: statements, and the event store.
+
+Events are appended to streams with optimistic concurrency; their canonical bytes are stored once and published as they are.
+Each stored event has its outbox row in the same transaction, so no effect commits without its record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from tallystick_chassis.ids import EventId, OrgUnitId, PersonRef, new_id
+from tallystick_chassis.tables import events as events_table
+from tallystick_chassis.tables import outbox as outbox_table
+from tallystick_contracts.envelope import Event, decode_event, encode_event
+from tallystick_contracts.registry import event_type_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import CursorResult, Executable
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from tallystick_chassis.clock import Clock
+    from tallystick_chassis.scope import Scope
+    from tallystick_contracts.message import EventData
+
+_UNIQUE_VIOLATION = "23505"
+
+
+class ConcurrencyError(Exception):
+    """Another transaction has appended to the stream since it was read; load it again and decide anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventDraft:
+    """An event to append. ``id`` is made here so that a sealed box can name it before the event is stored.
+
+    ``org_unit`` is where the row belongs (the root unit unless said); ``subject`` the person whom the event is about.
+    """
+
+    data: EventData
+    id: UUID = field(default_factory=new_id)
+    subject: PersonRef | None = None
+    org_unit: OrgUnitId | None = None
+    time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it stands in the store: ``body`` is its canonical bytes."""
+
+    id: EventId
+    stream: str
+    stream_version: int
+    type: str
+    aggregate: str
+    body: bytes
+
+
+class Transaction:
+    """An open transaction. It never commits by itself: leaving ``database.transaction`` does."""
+
+    def __init__(self, *, scope: Scope, connection: AsyncConnection, service: str, clock: Clock) -> None:
+        self.scope = scope
+        self.connection = connection
+        self.service = service
+        self.clock = clock
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[Any]:
+        """Run one statement (or one for each parameter set) in this transaction's scope."""
+        return await self.connection.execute(statement, parameters)
+
+    async def append(
+        self, stream: str, expected_version: int, drafts: Sequence[EventDraft]
+    ) -> list[StoredEvent]:
+        """Append events to ``stream`` after version ``expected_version`` (0: the stream is new), each with its outbox row.
+
+        Raises:
+            ConcurrencyError: if the stream has another version by now. The transaction is spent.
+            ContractError: if an event breaks its contract (an unsealed personal value, a float, too many bytes).
+        """
+        now = self.clock()
+        stored = [
+            self._encode(stream, version, draft, now) for version, draft in enumerate(drafts, start=expected_version + 1)
+        ]
+        scope = self.scope
+        rows = [
+            {
+                "tenant_id": scope.tenant,
+                "stream": stream,
+                "stream_version": one.stream_version,
+                "event_id": one.id,
+                "type": one.type,
+                "aggregate": one.aggregate,
+                "org_unit_id": draft.org_unit or scope.root_unit,
+                "idempotency_key": scope.idempotency_key,
+                "correlation": scope.correlation,
+                "client_correlation": scope.client_correlation,
+                "body": one.body,
+                "stored_at": now,
+            }
+            for one, draft in zip(stored, drafts, strict=True)
+        ]
+        if not rows:
+            return stored
+        try:
+            await self.connection.execute(insert(events_table), rows)
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION:
+                msg = f"stream {stream} is past version {expected_version}"
+                raise ConcurrencyError(msg) from error
+            raise
+        await self.connection.execute(
+            insert(outbox_table),
+            [{"tenant_id": scope.tenant, "event_id": one.id, "aggregate": one.aggregate} for one in stored],
+        )
+        return stored
+
+    def _encode(self, stream: str, version: int, draft: EventDraft, now: datetime) -> StoredEvent:
+        kind = event_type_of(draft.data)
+        scope = self.scope
+        private: dict[str, Any] = {}
+        if not kind.public:
+            private = {
+                "causation": scope.causation,
+                "correlation": scope.correlation,
+                "org_unit": str(draft.org_unit or scope.root_unit),
+                "subject": draft.subject,
+                "trace": scope.traceparent,
+            }
+        body = encode_event(
+            draft.data,
+            actor=self.service if kind.public else scope.actor,
+            id=draft.id,
+            source=self.service,
+            stream=stream,
+            stream_version=version,
+            time=draft.time or now,
+            **private,
+        )
+        return StoredEvent(EventId(draft.id), stream, version, kind.type, kind.aggregate, body)
+
+    async def load(self, stream: str, *, after: int = 0) -> list[Event]:
+        """Return the stream's events after version ``after``, oldest first, decoded and brought to their newest version."""
+        rows = await self.connection.execute(
+            select(events_table.c.body)
+            .where(
+                events_table.c.tenant_id == self.scope.tenant,
+                events_table.c.stream == stream,
+                events_table.c.stream_version > after,
+            )
+            .order_by(events_table.c.stream_version)
+        )
+        return [decode_event(bytes(body)) for body in rows.scalars()]

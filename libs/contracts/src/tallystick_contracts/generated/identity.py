@@ -1,0 +1,532 @@
+"""The `identity` messages. Generated from proto/tallystick/identity; run `make generate`."""
+
+import enum
+from types import MappingProxyType
+
+import msgspec
+
+from tallystick_contracts.generated.common import Sealed, StoreErasure
+from tallystick_contracts.message import EventData, EventType, LogKind, PiiClass, UInt32
+
+
+class TokenVersionScope(enum.Enum):
+    """Whose sessions a new token version ends."""
+
+    UNSPECIFIED = "TOKEN_VERSION_SCOPE_UNSPECIFIED"
+    USER = "TOKEN_VERSION_SCOPE_USER"
+    TENANT = "TOKEN_VERSION_SCOPE_TENANT"
+    ALL = "TOKEN_VERSION_SCOPE_ALL"
+
+
+class MagicLinkRejection(enum.Enum):
+    """Why a magic link was refused."""
+
+    UNSPECIFIED = "MAGIC_LINK_REJECTION_UNSPECIFIED"
+    UNKNOWN = "MAGIC_LINK_REJECTION_UNKNOWN"
+    EXPIRED = "MAGIC_LINK_REJECTION_EXPIRED"
+    REPLAYED = "MAGIC_LINK_REJECTION_REPLAYED"
+    OTHER_BROWSER = "MAGIC_LINK_REJECTION_OTHER_BROWSER"
+
+
+class LoginFailure(enum.Enum):
+    """Why a sign-in failed."""
+
+    UNSPECIFIED = "LOGIN_FAILURE_UNSPECIFIED"
+    UNKNOWN_PERSON = "LOGIN_FAILURE_UNKNOWN_PERSON"
+    BAD_CREDENTIAL = "LOGIN_FAILURE_BAD_CREDENTIAL"
+    ACCOUNT_DISABLED = "LOGIN_FAILURE_ACCOUNT_DISABLED"
+    RATE_LIMITED = "LOGIN_FAILURE_RATE_LIMITED"
+
+
+class SessionEnd(enum.Enum):
+    """Why a session ended."""
+
+    UNSPECIFIED = "SESSION_END_UNSPECIFIED"
+    LOGOUT = "SESSION_END_LOGOUT"
+    REUSE = "SESSION_END_REUSE"
+    ERASURE = "SESSION_END_ERASURE"
+    ADMIN = "SESSION_END_ADMIN"
+
+
+class TenantCreated(EventData, frozen=True, kw_only=True):
+    """A tenant was created."""
+
+    # P0. The tenant's short name in addresses.
+    slug: str = ""
+    # P0. The tenant's name, an organisation's.
+    name: str = ""
+
+
+class OrgUnitCreated(EventData, frozen=True, kw_only=True):
+    """An org unit was created."""
+
+    # P0.
+    unit_id: str = msgspec.field(name="unitId", default="")
+    # P0. Absent for the tenant's root unit.
+    parent_id: str | None = msgspec.field(name="parentId", default=None)
+    # P0. The unit's name.
+    name: str = ""
+    # P0. Slugs from the root, for example "north/blue".
+    path: str = ""
+
+
+class UserCreated(EventData, frozen=True, kw_only=True):
+    """A person was created and given a key pair from the pool."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0. The org unit the person belongs to.
+    home_unit: str = msgspec.field(name="homeUnit", default="")
+    # P1. The key pair that values about this person are sealed to.
+    key_id: str = msgspec.field(name="keyId", default="")
+    # P1. SHA-256 of the public key, hexadecimal.
+    key_fingerprint: str = msgspec.field(name="keyFingerprint", default="")
+    # P1. X25519 public key, base64.
+    public_key: str = msgspec.field(name="publicKey", default="")
+    # P2. Display name.
+    name: Sealed | None = None
+    # P2. Mail address.
+    email: Sealed | None = None
+
+
+class UserDeleted(EventData, frozen=True, kw_only=True):
+    """A person was deleted; erasure follows."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1. The key pair to destroy.
+    key_id: str = msgspec.field(name="keyId", default="")
+    # P2. Why, sealed to the tenant's key of the day.
+    reason: Sealed | None = None
+
+
+class TokenVersionBumped(EventData, frozen=True, kw_only=True):
+    """Sessions issued under older token versions ended."""
+
+    # P0.
+    scope: TokenVersionScope = TokenVersionScope.UNSPECIFIED
+    # P1. Set when the scope is one person.
+    person: str | None = None
+    # P0. The new token version.
+    version: UInt32 = 0
+
+
+class RoleChanged(EventData, frozen=True, kw_only=True):
+    """A role's set of capabilities was set."""
+
+    # P0.
+    role_id: str = msgspec.field(name="roleId", default="")
+    # P0. The role's name.
+    name: str = ""
+    # P0. The whole set from now on, sorted.
+    capabilities: tuple[str, ...] = ()
+
+
+class RoleAssigned(EventData, frozen=True, kw_only=True):
+    """A person was granted a role in an org unit."""
+
+    # P1.
+    grant_id: str = msgspec.field(name="grantId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0.
+    role_id: str = msgspec.field(name="roleId", default="")
+    # P0.
+    unit_id: str = msgspec.field(name="unitId", default="")
+    # P0. Whether the grant covers the units below too.
+    subtree: bool = False
+
+
+class RoleRevoked(EventData, frozen=True, kw_only=True):
+    """A grant was taken back."""
+
+    # P1.
+    grant_id: str = msgspec.field(name="grantId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+
+
+class MagicLinkRequested(EventData, frozen=True, kw_only=True):
+    """Somebody asked for a sign-in link."""
+
+    # P1.
+    request_id: str = msgspec.field(name="requestId", default="")
+    # P2. The address asked for, sealed to the tenant's key of the day.
+    email: Sealed | None = None
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class MagicLinkConsumed(EventData, frozen=True, kw_only=True):
+    """A sign-in link was used."""
+
+    # P1.
+    request_id: str = msgspec.field(name="requestId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P2. The caller's address.
+    ip: Sealed | None = None
+    # P2. The caller's user agent.
+    user_agent: Sealed | None = msgspec.field(name="userAgent", default=None)
+
+
+class MagicLinkRejected(EventData, frozen=True, kw_only=True):
+    """A sign-in link was refused."""
+
+    # P1. Absent when the link is unknown.
+    request_id: str | None = msgspec.field(name="requestId", default=None)
+    # P0.
+    reason: MagicLinkRejection = MagicLinkRejection.UNSPECIFIED
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class LoginSucceeded(EventData, frozen=True, kw_only=True):
+    """A person signed in."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1.
+    session_ref: str = msgspec.field(name="sessionRef", default="")
+    # P2. The caller's address.
+    ip: Sealed | None = None
+    # P2. The caller's user agent.
+    user_agent: Sealed | None = msgspec.field(name="userAgent", default=None)
+
+
+class LoginFailed(EventData, frozen=True, kw_only=True):
+    """A sign-in failed."""
+
+    # P0.
+    reason: LoginFailure = LoginFailure.UNSPECIFIED
+    # P2. The caller's address.
+    ip: Sealed | None = None
+    # P2. The name tried, sealed to the tenant's key of the day.
+    login_name: Sealed | None = msgspec.field(name="loginName", default=None)
+
+
+class SessionCreated(EventData, frozen=True, kw_only=True):
+    """A session was opened."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1.
+    session_ref: str = msgspec.field(name="sessionRef", default="")
+    # P2. The caller's address.
+    ip: Sealed | None = None
+    # P2. The caller's user agent.
+    user_agent: Sealed | None = msgspec.field(name="userAgent", default=None)
+
+
+class SessionRevoked(EventData, frozen=True, kw_only=True):
+    """A session ended before its time."""
+
+    # P1.
+    session_ref: str = msgspec.field(name="sessionRef", default="")
+    # P0.
+    reason: SessionEnd = SessionEnd.UNSPECIFIED
+
+
+class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
+    """The service destroyed what it held about a person and says what each of its stores reported."""
+
+    # P1. The erasure job.
+    job_id: str = msgspec.field(name="jobId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0. What each store of this service reports.
+    stores: tuple[StoreErasure, ...] = ()
+
+
+EVENT_TYPES: tuple[EventType, ...] = (
+    EventType(
+        type="identity.tenant.created",
+        version=1,
+        service="identity",
+        aggregate="tenant",
+        verb="created",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=1,
+        ocsf_status="",
+        summary="A tenant was created.",
+        struct=TenantCreated,
+        pii=MappingProxyType({"slug": PiiClass.P0, "name": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.org_unit.created",
+        version=1,
+        service="identity",
+        aggregate="org_unit",
+        verb="created",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=1,
+        ocsf_status="",
+        summary="An org unit was created.",
+        struct=OrgUnitCreated,
+        pii=MappingProxyType(
+            {"unit_id": PiiClass.P0, "parent_id": PiiClass.P0, "name": PiiClass.P0, "path": PiiClass.P0}
+        ),
+    ),
+    EventType(
+        type="identity.user.created",
+        version=1,
+        service="identity",
+        aggregate="user",
+        verb="created",
+        log=LogKind.COMPLIANCE,
+        must_record=False,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=1,
+        ocsf_status="",
+        summary="A person was created and given a key pair from the pool.",
+        struct=UserCreated,
+        pii=MappingProxyType(
+            {
+                "person": PiiClass.P1,
+                "home_unit": PiiClass.P0,
+                "key_id": PiiClass.P1,
+                "key_fingerprint": PiiClass.P1,
+                "public_key": PiiClass.P1,
+                "name": PiiClass.P2,
+                "email": PiiClass.P2,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.user.deleted",
+        version=1,
+        service="identity",
+        aggregate="user",
+        verb="deleted",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="A person was deleted; erasure follows.",
+        struct=UserDeleted,
+        pii=MappingProxyType({"person": PiiClass.P1, "key_id": PiiClass.P1, "reason": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.token_version.bumped",
+        version=1,
+        service="identity",
+        aggregate="token_version",
+        verb="bumped",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=2,
+        ocsf_status="",
+        summary="Sessions issued under older token versions ended.",
+        struct=TokenVersionBumped,
+        pii=MappingProxyType({"scope": PiiClass.P0, "person": PiiClass.P1, "version": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.role.changed",
+        version=1,
+        service="identity",
+        aggregate="role",
+        verb="changed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3008,
+        ocsf_activity=2,
+        ocsf_status="",
+        summary="A role's set of capabilities was set.",
+        struct=RoleChanged,
+        pii=MappingProxyType({"role_id": PiiClass.P0, "name": PiiClass.P0, "capabilities": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.role.assigned",
+        version=1,
+        service="identity",
+        aggregate="role",
+        verb="assigned",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=16,
+        ocsf_status="",
+        summary="A person was granted a role in an org unit.",
+        struct=RoleAssigned,
+        pii=MappingProxyType(
+            {
+                "grant_id": PiiClass.P1,
+                "person": PiiClass.P1,
+                "role_id": PiiClass.P0,
+                "unit_id": PiiClass.P0,
+                "subtree": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.role.revoked",
+        version=1,
+        service="identity",
+        aggregate="role",
+        verb="revoked",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=17,
+        ocsf_status="",
+        summary="A grant was taken back.",
+        struct=RoleRevoked,
+        pii=MappingProxyType({"grant_id": PiiClass.P1, "person": PiiClass.P1}),
+    ),
+    EventType(
+        type="identity.magic_link.requested",
+        version=1,
+        service="identity",
+        aggregate="magic_link",
+        verb="requested",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=6,
+        ocsf_status="",
+        summary="Somebody asked for a sign-in link.",
+        struct=MagicLinkRequested,
+        pii=MappingProxyType({"request_id": PiiClass.P1, "email": PiiClass.P2, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.magic_link.consumed",
+        version=1,
+        service="identity",
+        aggregate="magic_link",
+        verb="consumed",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="A sign-in link was used.",
+        struct=MagicLinkConsumed,
+        pii=MappingProxyType(
+            {"request_id": PiiClass.P1, "person": PiiClass.P1, "ip": PiiClass.P2, "user_agent": PiiClass.P2}
+        ),
+    ),
+    EventType(
+        type="identity.magic_link.rejected",
+        version=1,
+        service="identity",
+        aggregate="magic_link",
+        verb="rejected",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=1,
+        ocsf_status="Failure",
+        summary="A sign-in link was refused.",
+        struct=MagicLinkRejected,
+        pii=MappingProxyType({"request_id": PiiClass.P1, "reason": PiiClass.P0, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.login.succeeded",
+        version=1,
+        service="identity",
+        aggregate="login",
+        verb="succeeded",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="A person signed in.",
+        struct=LoginSucceeded,
+        pii=MappingProxyType(
+            {"person": PiiClass.P1, "session_ref": PiiClass.P1, "ip": PiiClass.P2, "user_agent": PiiClass.P2}
+        ),
+    ),
+    EventType(
+        type="identity.login.failed",
+        version=1,
+        service="identity",
+        aggregate="login",
+        verb="failed",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=1,
+        ocsf_status="Failure",
+        summary="A sign-in failed.",
+        struct=LoginFailed,
+        pii=MappingProxyType({"reason": PiiClass.P0, "ip": PiiClass.P2, "login_name": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.session.created",
+        version=1,
+        service="identity",
+        aggregate="session",
+        verb="created",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="A session was opened.",
+        struct=SessionCreated,
+        pii=MappingProxyType(
+            {"person": PiiClass.P1, "session_ref": PiiClass.P1, "ip": PiiClass.P2, "user_agent": PiiClass.P2}
+        ),
+    ),
+    EventType(
+        type="identity.session.revoked",
+        version=1,
+        service="identity",
+        aggregate="session",
+        verb="revoked",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3002,
+        ocsf_activity=2,
+        ocsf_status="Success",
+        summary="A session ended before its time.",
+        struct=SessionRevoked,
+        pii=MappingProxyType({"session_ref": PiiClass.P1, "reason": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.erasure_receipt.given",
+        version=1,
+        service="identity",
+        aggregate="erasure_receipt",
+        verb="given",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=7,
+        ocsf_status="Success",
+        summary="The service destroyed what it held about a person and says what each of its stores reported.",
+        struct=ErasureReceiptGiven,
+        pii=MappingProxyType(
+            {
+                "job_id": PiiClass.P1,
+                "person": PiiClass.P1,
+                "stores.name": PiiClass.P0,
+                "stores.items": PiiClass.P0,
+                "stores.outcome": PiiClass.P0,
+            }
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""The generator of event types: a development tool, never imported at run time."""
