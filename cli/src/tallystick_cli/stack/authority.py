@@ -36,7 +36,7 @@ def ensure_authority(layout: Layout) -> None:
 
 
 def ensure_server(layout: Layout, name: str) -> tuple[Path, Path]:
-    """Return the certificate and key file of one server on the loopback address; renew a certificate about to expire."""
+    """Return a loopback server's certificate and key file; a certificate about to expire is renewed."""
     certificate_file = layout.authority / f"{name}.pem"
     key_file = layout.authority / f"{name}.key"
     key = _load_key(durable.create_once(key_file, _private_pem(ec.generate_private_key(ec.SECP256R1()))))

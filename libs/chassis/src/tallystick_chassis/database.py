@@ -32,33 +32,30 @@ _SET_SCOPE = text(
 
 
 class InsecureConnectionError(ValueError):
-    """A database that is not on this machine was named without ``sslmode=verify-full``."""
+    """A DSN asks for a connection that would not be checked, to a database that is not on this machine."""
 
 
 def connection_arguments(dsn: str, *, application_name: str, ca_file: Path | None = None) -> tuple[URL, dict[str, Any]]:
     """Return SQLAlchemy's URL and asyncpg's arguments for a ``postgresql://`` DSN.
 
-    ``?sslmode=verify-full`` checks the server's certificate against ``ca_file`` (or the system's authorities).
+    The server's certificate is checked against ``ca_file`` (or the system's authorities) and its host name, as
+    ``sslmode=verify-full`` says; ``?sslmode=disable`` is for a database on this machine.
 
     Raises:
-        InsecureConnectionError: if the host is not loopback and the mode is another.
+        InsecureConnectionError: for any other mode, and for ``disable`` where the host is not loopback.
     """
     url = make_url(dsn).set(drivername="postgresql+asyncpg")
-    mode = url.query.get("sslmode", "disable")
-    url = url.difference_update_query(["sslmode"])
+    mode = url.query.get("sslmode", "verify-full")
+    if mode != "verify-full" and (mode != "disable" or url.host not in _LOOPBACK):
+        msg = f"sslmode={mode} is not for the database at {url.host}: use sslmode=verify-full"
+        raise InsecureConnectionError(msg)
     arguments: dict[str, Any] = {
         "timeout": 5,
         "command_timeout": 30,
         "server_settings": {"application_name": application_name, "timezone": "UTC"},
+        "ssl": ssl.create_default_context(cafile=ca_file) if mode == "verify-full" else False,
     }
-    if mode == "verify-full":
-        arguments["ssl"] = ssl.create_default_context(cafile=ca_file)
-    elif url.host in _LOOPBACK:
-        arguments["ssl"] = False
-    else:
-        msg = f"the database at {url.host} is not on this machine: add ?sslmode=verify-full to its DSN"
-        raise InsecureConnectionError(msg)
-    return url, arguments
+    return url.difference_update_query(["sslmode"]), arguments
 
 
 class _Connections:
@@ -74,8 +71,8 @@ class _Connections:
         ca_file: Path | None = None,
         clock: Clock = utc_now,
     ) -> None:
-        url, arguments = connection_arguments(dsn, application_name=application_name or service, ca_file=ca_file)
-        self.service = service
+        url, arguments = connection_arguments(dsn, application_name=application_name or str(service), ca_file=ca_file)
+        self.service = str(service)
         self.clock = clock
         self.engine: AsyncEngine = create_async_engine(
             url,
@@ -83,8 +80,8 @@ class _Connections:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=False,
-            execution_options={"schema_translate_map": {None: service}},
+            hide_parameters=True,  # an error's text goes to the log; parameters can be personal
+            execution_options={"schema_translate_map": {None: self.service}},
         )
 
     async def dispose(self) -> None:
@@ -108,7 +105,7 @@ class Database(_Connections):
             ScopeError: if there is no scope.
         """
         if not isinstance(scope, Scope):
-            msg = "a transaction needs a scope"
+            msg = "a transaction needs a scope"  # type: ignore[unreachable] # a caller without types must be refused too
             raise ScopeError(msg)
         async with self.engine.begin() as connection:
             await connection.execute(

@@ -66,7 +66,9 @@ def _upgrade(connection: Connection, scripts: ScriptDirectory, service: str) -> 
             )
 
 
-async def migrate(dsn: str, *, service: str, package: str, folder: str = "migrations", ca_file: Path | None = None) -> None:
+async def migrate(
+    dsn: str, *, service: str, package: str, folder: str = "migrations", ca_file: Path | None = None
+) -> None:
     """Bring the service's schema to the newest revision, in one transaction.
 
     ``dsn`` is that of the service's migrator. Running it again changes nothing.

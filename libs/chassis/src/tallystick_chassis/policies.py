@@ -15,7 +15,7 @@ IN_TENANT = "tenant_id = (select nullif(current_setting('app.tenant_id', true), 
 _UNITS = "nullif(current_setting('app.org_units', true), '')"
 IN_UNIT = (
     f"case when (select {_UNITS}) = '*' then true "
-    f"else org_unit_id = any((select string_to_array({_UNITS}, ',')::uuid[])) end"
+    f"else org_unit_id in (select unnest(string_to_array(nullif({_UNITS}, '*'), ',')::uuid[])) end"
 )
 
 

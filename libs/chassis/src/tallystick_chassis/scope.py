@@ -53,7 +53,7 @@ class Scope:
     def __post_init__(self) -> None:
         """Refuse what is not whole."""
         if not isinstance(self.tenant, UUID):
-            msg = "scope without a tenant"
+            msg = "scope without a tenant"  # type: ignore[unreachable] # a caller without types must be refused too
             raise ScopeError(msg)
         if not isinstance(self.org_units, AllUnits) and not (
             isinstance(self.org_units, frozenset) and all(isinstance(unit, UUID) for unit in self.org_units)

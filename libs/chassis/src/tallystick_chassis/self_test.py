@@ -26,7 +26,8 @@ _ROLE = text(
 _TABLES = text(
     "select c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) = current_user as owned, "
     "exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnotnull) as has_tenant, "
-    "(select count(*) from pg_policy p where p.polrelid = c.oid) as policies, "
+    "exists (select from pg_policy p where p.polrelid = c.oid and "
+    "  (select oid from pg_roles where rolname = current_user) = any(p.polroles)) as has_policy, "
     "exists (select from pg_policy p where p.polrelid = c.oid and ("
     "  coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true' or "
     "  coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '') = 'true') "
@@ -76,8 +77,8 @@ async def findings(database: Database) -> list[str]:
                 found.append(f"table {table.relname} has no tenant_id that is not null")
             if not (table.relrowsecurity and table.relforcerowsecurity):
                 found.append(f"table {table.relname} does not force row-level security")
-            if not table.policies:
-                found.append(f"table {table.relname} has no policy")
+            if not table.has_policy:
+                found.append(f"table {table.relname} has no policy for the runtime role")
             if table.open_policy:
                 found.append(f"table {table.relname} has a policy that lets every row through")
         views = (await connection.execute(_VIEWS, {"schema": schema})).scalars()

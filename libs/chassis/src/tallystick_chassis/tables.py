@@ -50,7 +50,11 @@ feed = Table(
     Column("event_id", Uuid, nullable=False),
 )
 feed_heads = Table(
-    "feed_heads", METADATA, _tenant(), Column("aggregate", Text, primary_key=True), Column("last_seq", BigInteger, nullable=False)
+    "feed_heads",
+    METADATA,
+    _tenant(),
+    Column("aggregate", Text, primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
 )
 feed_locks = Table("feed_locks", METADATA, _tenant())
 inbox = Table(

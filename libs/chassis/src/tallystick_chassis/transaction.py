@@ -17,7 +17,7 @@ from tallystick_chassis.ids import EventId, OrgUnitId, PersonRef, new_id
 from tallystick_chassis.tables import events as events_table
 from tallystick_chassis.tables import outbox as outbox_table
 from tallystick_contracts.envelope import Event, decode_event, encode_event
-from tallystick_contracts.registry import event_type_of
+from tallystick_contracts.registry import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,9 +78,7 @@ class Transaction:
         """Run one statement (or one for each parameter set) in this transaction's scope."""
         return await self.connection.execute(statement, parameters)
 
-    async def append(
-        self, stream: str, expected_version: int, drafts: Sequence[EventDraft]
-    ) -> list[StoredEvent]:
+    async def append(self, stream: str, expected_version: int, drafts: Sequence[EventDraft]) -> list[StoredEvent]:
         """Append events to ``stream`` after version ``expected_version`` (0: the stream is new), each with its outbox row.
 
         Raises:
@@ -89,7 +87,8 @@ class Transaction:
         """
         now = self.clock()
         stored = [
-            self._encode(stream, version, draft, now) for version, draft in enumerate(drafts, start=expected_version + 1)
+            self._encode(stream, version, draft, now)
+            for version, draft in enumerate(drafts, start=expected_version + 1)
         ]
         scope = self.scope
         rows = [
@@ -125,14 +124,14 @@ class Transaction:
         return stored
 
     def _encode(self, stream: str, version: int, draft: EventDraft, now: datetime) -> StoredEvent:
-        kind = event_type_of(draft.data)
+        kind = REGISTRY.by_struct(type(draft.data))
         scope = self.scope
         private: dict[str, Any] = {}
         if not kind.public:
             private = {
                 "causation": scope.causation,
                 "correlation": scope.correlation,
-                "org_unit": str(draft.org_unit or scope.root_unit),
+                "org_unit": draft.org_unit or scope.root_unit,
                 "subject": draft.subject,
                 "trace": scope.traceparent,
             }

@@ -1,1 +1,1 @@
-"""Event types generated from proto/, the event registry, the envelope and the capability names."""
+"""Event types generated from proto/, the event registry, the envelope, the capability names and the topology."""

@@ -1,5 +1,8 @@
 """Write `generated/` from `proto/`: `python -m tallystick_contracts.generate [--check]`.
 
+It also writes the event taxonomy, and a golden file for every event version that has none. An existing golden file is
+never touched: it stands for events that are in somebody's ledger.
+
 A development tool: it needs the dev group (grpcio-tools, protobuf, ruff), which nothing else in this package imports.
 """
 
@@ -20,12 +23,12 @@ def render(proto_root: Path) -> dict[str, str]:
     """Return the generated files, name to formatted text; the same input gives the same text."""
     schema = load_schema(proto_root)
     files = {f"{package.name}.py": _formatted(service_module(package)) for package in schema}
-    files["__init__.py"] = '"""Event types generated from `proto/`. Do not edit: run `make generate`."""\n'
+    files["__init__.py"] = '"""Event types generated from `proto/`. Do not edit: run `make proto`."""\n'
     return files
 
 
 def _formatted(source: str) -> str:
-    ruff = subprocess.run(  # noqa: S603 (our own interpreter, fixed arguments)
+    ruff = subprocess.run(
         [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(GENERATED / "module.py"), "-"],
         input=source,
         capture_output=True,
@@ -51,9 +54,19 @@ def write(files: dict[str, str], folder: Path) -> None:
             (folder / name).unlink()
 
 
+def write_dependants() -> int:
+    """Write missing golden files and the taxonomy, in a process that imports what was just written."""
+    script = (
+        "from tallystick_contracts.generator.golden import write_missing; write_missing()\n"
+        "from tallystick_contracts.taxonomy import write; write()"
+    )
+    # An interpreter of its own, since this one may have imported the registry as it was before.
+    return subprocess.run([sys.executable, "-c", script], check=False).returncode
+
+
 def main() -> int:
     """Generate, or with `--check` compare; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tallystick_contracts.generate", description="Generate event types.")
+    parser = argparse.ArgumentParser(description="Generate event types.")
     parser.add_argument("--check", action="store_true", help="compare with what is on disk, write nothing")
     check: bool = parser.parse_args().check
     try:
@@ -63,10 +76,12 @@ def main() -> int:
         return 1
     stale = differences(files, GENERATED)
     if check and stale:
-        sys.stderr.write(f"contracts: generated/ is out of date: {', '.join(stale)}; run `make generate`\n")
+        sys.stderr.write(f"contracts: generated/ is out of date: {', '.join(stale)}; run `make proto`\n")
         return 1
     if not check:
         write(files, GENERATED)
+        if write_dependants() != 0:
+            return 1
     sys.stdout.write(f"contracts: {len(files)} files {'checked' if check else 'written'}\n")
     return 0
 

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -35,12 +35,15 @@ class LogKind(enum.StrEnum):
     COMPLIANCE = "compliance"  # kept
 
 
+EventStruct = type[EventData]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventType:
     """One version of one event type, as its proto file declares it.
 
     `service` is the only source that may emit it, or None for `authz.*`, which every service emits under its own name.
-    `log` is what the type itself asks for; where its entries go is `registry.log_of`, since a whole aggregate shares a log.
+    `log` is what the type itself asks for; where its entries go is `registry.log_of`: a whole aggregate shares a log.
     `pii` maps dotted field paths (Python names, lists left out) to their class; a sealed field is one path.
     """
 
@@ -56,5 +59,12 @@ class EventType:
     ocsf_activity: int
     ocsf_status: str
     summary: str
-    struct: type[EventData]
+    struct: EventStruct
     pii: Mapping[str, PiiClass]
+    # The paths of `pii` that are not P0, split: what every event is checked against, so it is worked out once.
+    sensitive: tuple[tuple[tuple[str, ...], PiiClass], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Work out `sensitive`."""
+        paths = ((tuple(path.split(".")), pii) for path, pii in self.pii.items() if pii is not PiiClass.P0)
+        object.__setattr__(self, "sensitive", tuple(paths))

@@ -16,7 +16,9 @@ MAX_NOTE_BYTES: Final = 1_000_000
 MAX_SIGNATURES: Final = 100
 
 _ED25519: Final = 0x01
-_KEY_BYTES_BY_ALGORITHM: Final = {_ED25519: 32, 0x04: 32, 0x06: 1312}  # Ed25519, its cosignature, ML-DSA-44
+_ED25519_COSIGNATURE: Final = 0x04
+_ML_DSA_44: Final = 0x06
+_KEY_BYTES_BY_ALGORITHM: Final = {_ED25519: 32, _ED25519_COSIGNATURE: 32, _ML_DSA_44: 1312}
 _KEY_ID_BYTES: Final = 4
 _VKEY: Final = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+(\S+)")
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -28,9 +30,11 @@ class VerifierKey:
     """A public key with its name, as the text ``name+hash+key`` carries it.
 
     Only ``algorithm`` 1 (Ed25519) verifies notes here; keys of witnesses (4, 6) parse but count as unknown.
+    ``key_id`` is the 4 bytes that point from a signature to its key.
     """
 
     name: str
+    key_id: bytes
     algorithm: int
     public_key: bytes
 
@@ -42,11 +46,15 @@ class VerifierKey:
         if _KEY_BYTES_BY_ALGORITHM.get(self.algorithm) != len(self.public_key):
             message = f"key {self.name}: no algorithm {self.algorithm} with a key of {len(self.public_key)} bytes"
             raise KeyFormatError(message)
+        # The hash is only recommended by the specification; ML-DSA keys are seen with another, and are not used here.
+        if self.algorithm != _ML_DSA_44 and self.key_id != _key_id(self.name, self.algorithm, self.public_key):
+            message = f"key {self.name}: the hash {self.key_id.hex()} is not this key's"
+            raise KeyFormatError(message)
 
-    @property
-    def key_id(self) -> bytes:
-        """The 4 bytes that point from a signature to its key."""
-        return _key_id(self.name, self.algorithm, self.public_key)
+    @classmethod
+    def ed25519(cls, name: str, public_key: bytes) -> Self:
+        """Name a 32-byte Ed25519 public key."""
+        return cls(name, _key_id(name, _ED25519, public_key), _ED25519, public_key)
 
     def verifies(self, text: bytes, signature: bytes) -> bool:
         """Say whether the signature is this key's over exactly these bytes."""
@@ -80,11 +88,7 @@ class VerifierKey:
         except ValueError as error:
             message = f"key {name}: the key is {error}"
             raise KeyFormatError(message) from error
-        key = cls(name, data[0] if data else 0, data[1:])
-        if key.key_id.hex() != key_id:
-            message = f"key {name}: the hash {key_id} is not this key's"
-            raise KeyFormatError(message)
-        return key
+        return cls(name, bytes.fromhex(key_id), data[0] if data else 0, data[1:])
 
 
 class Signer:
@@ -102,7 +106,7 @@ class Signer:
         except (ValueError, TypeError) as error:
             message = f"key {name}: a seed is 32 bytes"
             raise KeyFormatError(message) from error
-        self.verifier = VerifierKey(name, _ED25519, bytes(self._key.verify_key))
+        self.verifier = VerifierKey.ed25519(name, bytes(self._key.verify_key))
 
     def sign(self, text: str) -> bytes:
         """Make the note: the text, a blank line, one signature line.

@@ -17,6 +17,7 @@ from tallystick_tlog.errors import (
 from tallystick_tlog.hashing import HASH_BYTES, node_hash
 from tallystick_tlog.tree import NodeId, fold_ragged, perfect_subtrees
 
+
 def plan_inclusion(index: int, size: int) -> list[list[NodeId]]:
     """Plan the proof that leaf ``index`` is in the tree of ``size`` leaves.
 

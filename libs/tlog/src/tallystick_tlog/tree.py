@@ -8,7 +8,7 @@ be hashed in parts.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from tallystick_tlog.errors import TreeError
 from tallystick_tlog.hashing import EMPTY_ROOT, HASH_BYTES, node_hash
@@ -22,14 +22,16 @@ STORED_LEVEL_STEP: Final = 8
 _BOUND_BYTES: Final = 8
 
 
-class NodeId(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NodeId:
     """One perfect subtree: ``level`` 0 is a leaf; it covers leaves ``[index << level, (index + 1) << level)``."""
 
     level: int
     index: int
 
 
-class StoredSpan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StoredSpan:
     """``count`` consecutive nodes of one stored level, from ``first``, that fold into one perfect subtree."""
 
     level: int

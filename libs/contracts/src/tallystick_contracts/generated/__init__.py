@@ -1,1 +1,1 @@
-"""Event types generated from `proto/`. Do not edit: run `make generate`."""
+"""Event types generated from `proto/`. Do not edit: run `make proto`."""

@@ -1,4 +1,4 @@
-"""The `assessment` messages. Generated from proto/tallystick/assessment; run `make generate`."""
+"""The `assessment` messages. Generated from proto/tallystick/assessment; run `make proto`."""
 
 import enum
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""The `authz` messages. Generated from proto/tallystick/authz; run `make generate`."""
+"""The `authz` messages. Generated from proto/tallystick/authz; run `make proto`."""
 
 from types import MappingProxyType
 

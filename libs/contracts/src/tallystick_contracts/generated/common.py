@@ -1,4 +1,4 @@
-"""The `common` messages. Generated from proto/tallystick/common; run `make generate`."""
+"""The `common` messages. Generated from proto/tallystick/common; run `make proto`."""
 
 import enum
 

@@ -1,4 +1,4 @@
-"""The `identity` messages. Generated from proto/tallystick/identity; run `make generate`."""
+"""The `identity` messages. Generated from proto/tallystick/identity; run `make proto`."""
 
 import enum
 from types import MappingProxyType

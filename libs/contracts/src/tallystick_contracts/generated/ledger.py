@@ -1,4 +1,4 @@
-"""The `ledger` messages. Generated from proto/tallystick/ledger; run `make generate`."""
+"""The `ledger` messages. Generated from proto/tallystick/ledger; run `make proto`."""
 
 from types import MappingProxyType
 

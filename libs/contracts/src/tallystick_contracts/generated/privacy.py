@@ -1,4 +1,4 @@
-"""The `privacy` messages. Generated from proto/tallystick/privacy; run `make generate`."""
+"""The `privacy` messages. Generated from proto/tallystick/privacy; run `make proto`."""
 
 from types import MappingProxyType
 

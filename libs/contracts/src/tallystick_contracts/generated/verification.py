@@ -1,4 +1,4 @@
-"""The `verification` messages. Generated from proto/tallystick/verification; run `make generate`."""
+"""The `verification` messages. Generated from proto/tallystick/verification; run `make proto`."""
 
 import enum
 from types import MappingProxyType

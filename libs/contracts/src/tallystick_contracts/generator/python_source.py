@@ -29,7 +29,7 @@ def service_module(package: PackageSchema) -> str:
         entries = "\n".join(_entry(message, event, package) for message, event in events)
         body.append(f"EVENT_TYPES: tuple[EventType, ...] = (\n{entries}\n)\n")
     text = "\n\n".join(body)
-    doc = f'"""The `{package.name}` messages. Generated from proto/tallystick/{package.name}; run `make generate`."""\n'
+    doc = f'"""The `{package.name}` messages. Generated from proto/tallystick/{package.name}; run `make proto`."""\n'
     return doc + "\n" + _imports(package, text) + "\n\n" + text
 
 

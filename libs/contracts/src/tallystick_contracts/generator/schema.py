@@ -1,9 +1,10 @@
 """Read `proto/` with protoc and refuse what an event contract must not hold.
 
-Refused: floats, 64-bit integers (ProtoJSON makes them strings), bytes, maps, oneofs, nested declarations, fields without
-a PII class, P3 fields, P2 fields that are not sealed, and event options that contradict themselves.
+Refused: floats, 64-bit integers (ProtoJSON makes them strings), bytes, maps, oneofs, nested declarations, fields
+without a PII class, P3 fields, P2 fields that are not sealed, and event options that contradict themselves.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from grpc_tools import protoc  # type: ignore[import-untyped]
+from grpc_tools import protoc
 
 from tallystick_contracts.message import LogKind, PiiClass
 
@@ -97,7 +98,7 @@ class PackageSchema:
 
 def load_schema(proto_root: Path) -> list[PackageSchema]:
     """Compile every file below `proto_root` and return one schema for each package but the options' own."""
-    descriptors = _compile(proto_root)
+    descriptors = compile_protos(proto_root)
     reader = _OptionReader(descriptors)
     ours = [file for file in descriptors.file if file.package.startswith("tallystick.")]
     enums: dict[str, EnumSchema] = {}
@@ -125,7 +126,8 @@ def load_schema(proto_root: Path) -> list[PackageSchema]:
     return result
 
 
-def _compile(proto_root: Path) -> descriptor_pb2.FileDescriptorSet:
+def compile_protos(proto_root: Path) -> descriptor_pb2.FileDescriptorSet:
+    """Run protoc over every file below `proto_root`; imports and comments included."""
     sources = sorted(str(path.relative_to(proto_root)) for path in proto_root.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "descriptors.binpb")
@@ -159,8 +161,9 @@ class _OptionReader:
         self._field_options = message_factory.GetMessageClass(
             pool.FindMessageTypeByName("google.protobuf.FieldOptions")
         )
-        self._event = pool.FindExtensionByName(f"{OPTIONS_PACKAGE}.event")
-        self._pii = pool.FindExtensionByName(f"{OPTIONS_PACKAGE}.pii")
+        # Any: the types know only extensions of generated modules.
+        self._event: Any = pool.FindExtensionByName(f"{OPTIONS_PACKAGE}.event")
+        self._pii: Any = pool.FindExtensionByName(f"{OPTIONS_PACKAGE}.pii")
 
     def event(self, options: descriptor_pb2.MessageOptions) -> Any | None:  # noqa: ANN401 (a dynamic message)
         parsed = self._message_options.FromString(options.SerializeToString())
@@ -246,12 +249,14 @@ def _check_events(package: str, messages: Iterable[MessageSchema]) -> None:
     for message in messages:
         if message.event is None:
             continue
-        parts = message.event.type.split(".")
-        if len(parts) != 3 or parts[0] != service:  # noqa: PLR2004 (service, aggregate, verb)
+        if re.fullmatch(rf"{service}\.[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*", message.event.type) is None:
             text = f"{message.full_name}: type {message.event.type!r} is not '{service}.<aggregate>.<verb>'"
             raise SchemaError(text)
         suffix = "" if message.event.version == 1 else f"V{message.event.version}"
-        expected = "".join(word.capitalize() for part in parts[1:] for word in part.split("_")) + suffix
+        expected = (
+            "".join(word.capitalize() for part in message.event.type.split(".")[1:] for word in part.split("_"))
+            + suffix
+        )
         if message.full_name.rpartition(".")[2] != expected:
             text = f"{message.full_name}: the message of {message.event.type} is called {expected}"
             raise SchemaError(text)

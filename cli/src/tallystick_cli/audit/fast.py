@@ -1,0 +1,138 @@
+"""Checking a whole block of entries at once, for speed.
+
+A :class:`Digest` says that within the block everything holds, and what has to hold at its edges. No digest means
+nothing is proved: the entry-by-entry replay in :mod:`tallystick_cli.audit.replay` then decides, and names what is
+wrong. So this module may refuse too much, but must never accept what the replay would not: a test compares them.
+
+Decoding lines and encoding them again gives the same bytes exactly when they are canonical, as far as the JSON library
+and RFC 8785 agree. They agree on ASCII text and integers within ±(2^53-1); all else is left to the replay.
+"""
+
+from hashlib import sha256
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+from tallystick_tlog import MAX_INTEGER, MAX_LINE_BYTES, CompactRange, is_recorded
+
+_Text = Annotated[str, Meta(min_length=1)]
+_OptionalText = _Text | UnsetType
+_Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
+_Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+_Plain = _Integer | str | bool | None
+# Three levels of nesting are typed, so that the decoder itself refuses floats and large integers; deeper ones are rare
+# and left to the replay.
+_Value1 = _Plain | list[_Plain] | dict[str, _Plain]
+_Value2 = _Plain | list[_Value1] | dict[str, _Value1]
+_Value3 = _Plain | list[_Value2] | dict[str, _Value2]
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A producer's event; fields stand in canonical order."""
+
+    actor: _Text
+    causation: _OptionalText = UNSET
+    correlation: _OptionalText = UNSET
+    data: dict[str, _Value3]
+    id: _Text
+    org_unit: _OptionalText = UNSET
+    source: _Text
+    stream: _Text
+    stream_version: _Count
+    subject: _OptionalText = UNSET
+    time: _Text
+    trace: _OptionalText = UNSET
+    type: _Text
+    v: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """An entry; fields stand in canonical order."""
+
+    event: _Event
+    log: str
+    prev: bytes
+    recorded: str
+    seq: _Count
+    source_seq: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
+    v: Literal[1]
+
+
+_decode_lines: Final = msgspec.json.Decoder(_Line).decode_lines
+_encode_lines: Final = msgspec.json.Encoder(order="deterministic").encode_lines
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The numbers a source gave to one aggregate within a block: without gaps from ``first`` to ``last``."""
+
+    source: str
+    aggregate: str
+    first: int
+    last: int
+
+
+class Digest(msgspec.Struct, frozen=True):
+    """A block in which everything holds, and its edges. Hashes are 32 bytes, times as entries write them."""
+
+    tree: CompactRange
+    first_prev: bytes
+    last_leaf: bytes
+    first_recorded: str
+    last_recorded: str
+    series: tuple[Series, ...]
+
+
+def digest(data: bytes, log: str) -> Digest | None:
+    """Check whole lines of one log; None if anything is wrong, odd, or beyond this function."""
+    if not data.isascii() or not data.endswith(b"\n"):
+        return None
+    try:
+        entries = _decode_lines(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    lines = data.split(b"\n")
+    lines.pop()
+    if not entries or len(lines) != len(entries) or _encode_lines(entries) != data:
+        return None
+    leaves = [sha256(b"\x00" + line).digest() for line in lines]
+    start, count = entries[0].seq, len(entries)
+    times = [entry.recorded for entry in entries]
+    distinct = dict.fromkeys(times)
+    series = _series(entries)
+    if (
+        max(map(len, lines)) > MAX_LINE_BYTES
+        or len(entries[0].prev) != len(leaves[0])
+        or [entry.prev for entry in entries[1:]] != leaves[:-1]
+        or [entry.seq for entry in entries] != list(range(start, start + count))
+        or {entry.log for entry in entries} != {log}
+        or sorted(times) != times
+        or not all(map(is_recorded, distinct))
+        or series is None
+    ):
+        return None
+    tree = CompactRange(start, start).extend(leaves)
+    return Digest(tree, entries[0].prev, leaves[-1], times[0], times[-1], series)
+
+
+def _series(entries: list[_Line]) -> tuple[Series, ...] | None:
+    """Collect each source's numbers by type, then by aggregate; None if one has a gap or a type has no aggregate."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    aggregates: dict[str, str] = {}
+    for entry in entries:
+        event = entry.event
+        kind = event.type
+        aggregate = aggregates.get(kind)
+        if aggregate is None:
+            service, _, rest = kind.partition(".")
+            aggregate = aggregates[kind] = rest.partition(".")[0]
+            if not service or not aggregate:
+                return None
+        key = event.source, aggregate
+        if key in numbers:
+            numbers[key].append(entry.source_seq)
+        else:
+            numbers[key] = [entry.source_seq]
+    for given in numbers.values():
+        if given != list(range(given[0], given[0] + len(given))):
+            return None
+    return tuple(Series(*key, given[0], given[-1]) for key, given in numbers.items())

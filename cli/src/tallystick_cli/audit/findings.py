@@ -1,0 +1,70 @@
+"""What a replay reports: findings with a code, a verdict, and what it cannot show."""
+
+from typing import Final, Literal
+
+import msgspec
+
+Code = Literal[
+    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated"
+]
+
+
+class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is wrong. ``seq`` counts from 0, ``line`` from 1; both are absent where no entry is to blame."""
+
+    code: Code
+    message: str
+    seq: int | None = None
+    line: int | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """The outcome for one log. ``root`` is the base64 of the replayed tree's root, None when the replay stopped."""
+
+    source: str
+    log: str | None
+    status: Literal["intact", "damaged"]
+    authenticated: bool
+    entries: int
+    root: str | None
+    findings: tuple[Finding, ...]
+    limits: tuple[str, ...]
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The outcome for several logs at once."""
+
+    status: Literal["intact", "damaged"]
+    authenticated: bool
+    entries: int
+    findings: tuple[Finding, ...]
+    limits: tuple[str, ...]
+    logs: tuple[Report, ...]
+
+
+ALWAYS: Final = (
+    "Events that their service never numbered leave no gap, so no replay can miss them.",
+    "Others may have been shown another log: compare this checkpoint's size and root with theirs.",
+    "The entries are as they were recorded; whether they were true when recorded, no replay can tell.",
+)
+NOT_AUTHENTICATED: Final = (
+    "The key came with the log, so anyone could have made both: pin the ledger's key and pass it with --key."
+)
+NOTHING_KEPT: Final = "Without a checkpoint you kept (--since), the whole log may have been rewritten and signed again."
+
+
+def limits(*, authenticated: bool, since: bool) -> tuple[str, ...]:
+    """List what this replay, even when it finds nothing, does not show."""
+    return (*ALWAYS, *(() if authenticated else (NOT_AUTHENTICATED,)), *(() if since else (NOTHING_KEPT,)))
+
+
+def summarise(reports: tuple[Report, ...]) -> Summary:
+    """Add several logs' reports up; one damaged or unauthenticated log makes the whole so."""
+    return Summary(
+        status="damaged" if any(report.status == "damaged" for report in reports) else "intact",
+        authenticated=all(report.authenticated for report in reports),
+        entries=sum(report.entries for report in reports),
+        findings=tuple(finding for report in reports for finding in report.findings),
+        limits=tuple(dict.fromkeys(limit for report in reports for limit in report.limits)),
+        logs=reports,
+    )

@@ -1,0 +1,172 @@
+"""Replaying a log entry by entry, and naming the first that does not hold."""
+
+import re
+from typing import Final
+
+import msgspec
+from tallystick_tlog import (
+    FIRST_PREV,
+    CompactRange,
+    Entry,
+    EntryError,
+    leaf_hash,
+    parse_entry,
+)
+
+from tallystick_cli.audit.blocks import Block
+from tallystick_cli.audit.fast import Digest, digest
+from tallystick_cli.audit.findings import Code, Finding
+
+MAX_SERIES: Final = 4_096
+"""Number series (source and aggregate) in one log: a bound on memory that no real log comes near."""
+
+_AUDIT_LOG: Final = re.compile(r".*/audit-[0-9]{4}-[0-9]{2}")
+
+
+class Suspicion(msgspec.Struct, frozen=True):
+    """A broken link between the log's last two entries, which only the signed root can pin on one of them.
+
+    If ``amended``, the root with the hash that the last entry claims for the one before it, is the signed one, then
+    the entry before was changed; else the last one was.
+    """
+
+    amended: bytes
+    if_amended: Finding
+    otherwise: Finding
+
+
+class Replay:
+    """The state of a replay: everything before ``tree.end`` holds.
+
+    ``finding`` is the first thing that does not; after it nothing more is replayed.
+    """
+
+    def __init__(self, log: str, kept_sizes: frozenset[int] = frozenset()) -> None:
+        """Begin at the first entry of ``log``; remember the roots at ``kept_sizes``."""
+        self.log = log
+        self.tree = CompactRange()
+        self.finding: Finding | None = None
+        self.suspicion: Suspicion | None = None
+        self.roots = {0: self.tree.root()}
+        self._kept_sizes = kept_sizes
+        self._leaf = FIRST_PREV
+        self._recorded = ""
+        self._numbers: dict[tuple[str, str], int] = {}
+        # An audit log is one month of a series that goes on over the months: it may begin at any number.
+        self._starts_at_one = not _AUDIT_LOG.fullmatch(log)
+
+    def add(self, block: Block, known: Digest | None = None) -> None:
+        """Replay one block; ``known`` is its digest, if another process has already made it."""
+        found = known or (None if block.cut else digest(block.data, self.log))
+        if found is None or not self.accept(found):
+            self._replay(block)
+
+    def accept(self, found: Digest) -> bool:
+        """Go on over a digested block if it continues the replay without a doubt; else change nothing."""
+        start, end = self.tree.end, found.tree.end
+        numbers = {(item.source, item.aggregate): item for item in found.series}
+        if (
+            found.tree.start != start
+            or found.first_prev != self._leaf
+            or found.first_recorded < self._recorded
+            or any(start < size <= end for size in self._kept_sizes)
+            or any(item.first != self._next_number(key, item.first) for key, item in numbers.items())
+            or len(self._numbers.keys() | numbers.keys()) > MAX_SERIES
+        ):
+            return False
+        self.tree = self.tree.merge(found.tree)
+        self._leaf, self._recorded = found.last_leaf, found.last_recorded
+        self._numbers.update((key, item.last) for key, item in numbers.items())
+        return True
+
+    def _replay(self, block: Block) -> None:
+        whole = block.data.endswith(b"\n")
+        lines = block.data.split(b"\n")
+        if whole:
+            lines.pop()
+        leaves: list[bytes] = []
+        for offset, line in enumerate(lines):
+            is_last = offset == len(lines) - 1
+            following = block.following if is_last else lines[offset + 1]
+            entry = self._read(line, len(leaves), whole=whole or not is_last)
+            if entry is not None:
+                self._check(entry, line, following, leaves)
+            if entry is None or self.finding is not None or self.suspicion is not None:
+                break
+            self._leaf, self._recorded = leaf_hash(line), entry.recorded
+            self._numbers[entry.event.source, entry.event.aggregate] = entry.source_seq
+            leaves.append(self._leaf)
+            if self.tree.end + len(leaves) in self._kept_sizes:
+                self.tree, leaves = self.tree.extend(leaves), []
+                self.roots[self.tree.end] = self.tree.root()
+        self.tree = self.tree.extend(leaves)
+
+    def _read(self, line: bytes, ahead: int, *, whole: bool) -> Entry | None:
+        try:
+            entry = parse_entry(line)
+        except EntryError as error:
+            if whole or error.code == "size":
+                self._find(ahead, "size" if error.code == "size" else "format", str(error))
+                return None
+            entry = None
+        if not whole:
+            self._find(ahead, "truncated", "the last line does not end in a line feed")
+            return None
+        return entry
+
+    def _check(self, entry: Entry, line: bytes, following: bytes | None, leaves: list[bytes]) -> None:
+        ahead, expected = len(leaves), self.tree.end + len(leaves)
+        key = entry.event.source, entry.event.aggregate
+        number = self._next_number(key, entry.source_seq)
+        if entry.log != self.log:
+            self._find(ahead, "log", f"the entry is of log {entry.log}, the checkpoint of {self.log}")
+        elif entry.seq != expected:
+            what = "entries are missing or moved" if entry.seq > expected else "an entry is repeated or moved"
+            self._find(ahead, "order", f"seq is {entry.seq} where {expected} is due: {what}")
+        elif entry.prev != self._leaf:
+            self._blame(entry, line, following, leaves)
+        elif entry.recorded < self._recorded:
+            self._find(ahead, "time", f"recorded goes back from {self._recorded} to {entry.recorded}")
+        elif entry.source_seq != number:
+            name = f"{key[0]}/{key[1]}"[:200]
+            self._find(ahead, "source_gap", f"source_seq of {name} is {entry.source_seq} where {number} is due")
+        elif key not in self._numbers and len(self._numbers) >= MAX_SERIES:
+            self._find(ahead, "format", f"the log has more than {MAX_SERIES} sources and aggregates")
+
+    def _blame(self, entry: Entry, line: bytes, following: bytes | None, leaves: list[bytes]) -> None:
+        """Find out which end of a broken link was changed: the entry before, or this one's ``prev``."""
+        ahead = len(leaves)
+        changed = f"entry {entry.seq} records another hash of it: its bytes were changed"
+        this = self._at(ahead, "chain", "prev is not the hash of the entry before, or of none before the first")
+        before = self._at(ahead - 1, "hash", changed)
+        if entry.seq == 0:
+            self.finding = this
+        elif following is not None:
+            self.finding = before if _prev_of(following) == leaf_hash(line) else this
+        else:
+            # Take back the last leaf; the reader sees to it that the log's last block has the last two entries.
+            if not leaves:
+                self.finding = before
+                return
+            amended = self.tree.extend([*leaves[:-1], entry.prev, leaf_hash(line)])
+            self.suspicion = Suspicion(amended.root(), before, this)
+
+    def _next_number(self, key: tuple[str, str], given: int) -> int:
+        known = self._numbers.get(key)
+        if known is not None:
+            return known + 1
+        return 1 if self._starts_at_one else given
+
+    def _find(self, ahead: int, code: Code, message: str) -> None:
+        self.finding = self._at(ahead, code, message)
+
+    def _at(self, ahead: int, code: Code, message: str) -> Finding:
+        seq = self.tree.end + ahead
+        return Finding(code, message, seq=seq, line=seq + 1)
+
+
+def _prev_of(line: bytes) -> bytes | None:
+    try:
+        return parse_entry(line).prev
+    except EntryError:
+        return None

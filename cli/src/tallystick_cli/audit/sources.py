@@ -1,0 +1,205 @@
+"""Where a log is read from: a folder, or a server that gives the same three files."""
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, BinaryIO, Final, NoReturn, Protocol
+from urllib.error import URLError
+from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request
+
+from tallystick_cli.audit.errors import AuditError
+
+ENTRIES: Final = "entries.ndjson"
+CHECKPOINT: Final = "checkpoint"
+VKEY: Final = "ledger.vkey"
+MAX_SMALL_FILE_BYTES: Final = 1_000_000
+
+_TIMEOUT_S: Final = 30.0
+_MAX_HEADER_BYTES: Final = 16_384
+
+
+class ByteStream(Protocol):
+    """What can be read block by block."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to ``size`` bytes, none at the end."""
+        ...
+
+
+class LogSource(Protocol):
+    """One exported log."""
+
+    @property
+    def name(self) -> str:
+        """How the auditor called it."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """The entries' file, if it can be opened again and read in parts."""
+        ...
+
+    def read_small(self, name: str) -> bytes:
+        """Read the checkpoint or the key; AuditError if it cannot be read."""
+        ...
+
+    def open_entries(self) -> "EntriesContext":
+        """Open the entries for reading from the first byte."""
+        ...
+
+
+class EntriesContext(Protocol):
+    """A context that gives the stream of entries."""
+
+    def __enter__(self) -> ByteStream:
+        """Open."""
+        ...
+
+    def __exit__(self, *details: object) -> bool | None:
+        """Close."""
+        ...
+
+
+def read_small_file(path: Path) -> bytes:
+    """Read a checkpoint, key, proof or entry, up to one byte more than any of them may have.
+
+    Raises:
+        AuditError: it cannot be read.
+
+    """
+    with open_file(path) as file:
+        return file.read(MAX_SMALL_FILE_BYTES + 1)
+
+
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file; every failure, then or later, is an AuditError of one line."""
+    try:
+        if path.exists() and not path.is_file():
+            message = f"{path} is not a file"
+            raise AuditError(message)
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        message = f"cannot read {path}: {error.strerror or error}"
+        raise AuditError(message) from error
+
+
+class FolderSource:
+    """An export folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; nothing is read."""
+        self._folder = folder
+        self.name = str(folder)
+        self.path: Path | None = folder / ENTRIES
+
+    def read_small(self, name: str) -> bytes:
+        """Read one of the small files."""
+        return read_small_file(self._folder / name)
+
+    @contextmanager
+    def open_entries(self) -> Iterator[ByteStream]:
+        """Open the entries."""
+        with open_file(self._folder / ENTRIES) as file:
+            yield file
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Redirects are refused: they would carry the auditor's cookie to another place."""
+
+    def redirect_request(  # noqa: PLR0913, PLR0917 (the signature is urllib's)
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> NoReturn:
+        """Refuse."""
+        del fp, code, msg, headers
+        message = f"{req.full_url} redirects to {newurl[:200]}; name that address if you trust it"
+        raise AuditError(message)
+
+
+class UrlSource:
+    """A server that gives the three files under one address."""
+
+    path: Path | None = None
+
+    def __init__(self, base: str, ca: Path | None, headers: Sequence[str]) -> None:
+        """Take the address, a file of certificate authorities to trust, and headers written ``Name: value``.
+
+        Raises:
+            AuditError: a header or the authority's file is unusable.
+
+        """
+        self.name = base
+        self._base = base.rstrip("/")
+        self._headers = dict(_parse_header(header) for header in headers)
+        try:
+            context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        except OSError as error:
+            message = f"cannot use {ca} as certificate authorities: {error.strerror or error}"
+            raise AuditError(message) from error
+        self._opener = OpenerDirector()
+        for handler in (HTTPHandler(), HTTPSHandler(context=context), _NoRedirects()):
+            self._opener.add_handler(handler)
+
+    def read_small(self, name: str) -> bytes:
+        """Read one of the small files."""
+        with self._open(name) as stream:
+            return stream.read(MAX_SMALL_FILE_BYTES + 1)
+
+    @contextmanager
+    def open_entries(self) -> Iterator[ByteStream]:
+        """Open the entries."""
+        with self._open(ENTRIES) as stream:
+            yield stream
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[ByteStream]:
+        url = f"{self._base}/{name}"
+        try:
+            with self._opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 (the scheme is checked by open_sources)
+                if response.status != 200:  # noqa: PLR2004 (HTTP's own number)
+                    message = f"{url} answered {response.status}"
+                    raise AuditError(message)
+                yield response
+        except URLError as error:
+            message = f"cannot read {url}: {error.reason}"
+            raise AuditError(message) from error
+        except (OSError, HTTPException, ValueError) as error:
+            message = f"cannot read {url}: {error or type(error).__name__}"
+            raise AuditError(message) from error
+
+
+def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[LogSource]:
+    """Find the logs under a folder or an address.
+
+    Raises:
+        AuditError: there are none.
+
+    """
+    if source.startswith(("https://", "http://")):
+        return [UrlSource(source, ca, headers)]
+    folder = Path(source)
+    try:
+        if not folder.is_dir():
+            message = f"{source} is neither a folder nor an http(s) address"
+            raise AuditError(message)
+        if any((folder / name).exists() or (folder / name).is_symlink() for name in (ENTRIES, CHECKPOINT)):
+            return [FolderSource(folder)]
+        inner = sorted(item for item in folder.iterdir() if item.is_dir() and (item / CHECKPOINT).is_file())
+    except (OSError, ValueError) as error:
+        message = f"cannot read {source}: {error}"
+        raise AuditError(message) from error
+    if not inner:
+        message = f"{source} holds no log: neither {ENTRIES} and {CHECKPOINT} nor folders with them"
+        raise AuditError(message)
+    return [FolderSource(item) for item in inner]
+
+
+def _parse_header(header: str) -> tuple[str, str]:
+    name, colon, value = header.partition(":")
+    if not colon or not name.strip() or len(header) > _MAX_HEADER_BYTES or not header.isprintable():
+        message = "a --header is written 'Name: value'"
+        raise AuditError(message)
+    return name.strip(), value.strip()

@@ -1,0 +1,1 @@
+"""The operator's commands: the embedded stack and its first tenant."""

@@ -1,0 +1,139 @@
+"""What the operator's commands do; each returns the exit status and raises `StackError` with one line to print."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from tallystick_contracts.topology import SERVICE_PACKAGES, ServiceName
+
+from tallystick_cli.stack import boot, control, database_setup, state
+from tallystick_cli.stack import status as stack_status
+from tallystick_cli.stack.errors import NotRunningError, StackError
+from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.program import Program
+from tallystick_cli.stack.services import Servers, find_service
+from tallystick_cli.stack.status import Phase, Status
+from tallystick_cli.stack.supervisor import Supervisor
+
+__all__ = ["StackError", "create_tenant", "down", "serve_all", "serve_one", "show_status", "up"]
+
+_NOT_READY = 3
+_PHASES: dict[Phase, str] = {
+    "preparing": "making keys, certificates and the database cluster",
+    "servers": "starting Postgres and NATS",
+    "database": "making roles, schemas and streams",
+    "services": "starting the services",
+    "ready": "ready",
+    "stopping": "stopping",
+    "failed": "failed",
+    "stopped": "stopped",
+}
+
+_console = Console()
+
+
+def up(folder: Path | None, *, servers_only: bool) -> int:
+    """Start in the background and print the addresses."""
+    layout = Layout.at(folder)
+    with _console.status("starting") as spinner:
+        ready = control.up(
+            layout,
+            servers_only=servers_only,
+            report=lambda now: spinner.update(_PHASES[now.phase]),
+        )
+    _print_status(layout, ready)
+    return 0
+
+
+def down(folder: Path | None, *, quiet: bool, erase: bool) -> int:
+    """Stop the background supervisor, and erase everything where that is asked for."""
+    layout = Layout.at(folder)
+    try:
+        with _console.status("stopping"):
+            control.down(layout)
+    except NotRunningError:
+        if not quiet and not erase:
+            raise
+    if erase:
+        control.erase(layout)
+    if not quiet:
+        _console.print("stopped and erased" if erase else "stopped; [bold]tally up[/bold] goes on where this ended")
+    return 0
+
+
+def show_status(folder: Path | None, *, as_json: bool) -> int:
+    """Print the status as a table or as JSON."""
+    layout = Layout.at(folder)
+    now = stack_status.read(layout)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(now) + b"\n")
+    else:
+        _print_status(layout, now)
+    return 0 if now.phase == "ready" else _NOT_READY
+
+
+def serve_all(folder: Path | None) -> int:
+    """Supervise everything in the foreground until Ctrl-C."""
+    layout = Layout.at(folder)
+
+    def report(now: Status) -> None:
+        _console.print(f"[dim]{layout.root}:[/dim] {_PHASES[now.phase]}")
+        if now.phase == "ready":
+            _print_status(layout, now)
+
+    Supervisor(layout, report=report).run()
+    return 0
+
+
+def serve_one(folder: Path | None, *, service: str, role: str) -> int:
+    """Become one process of a service, with its settings and the rest of the caller's environment removed."""
+    servers = _known_servers(Layout.at(folder))
+    named = find_service(service)
+    if role == "migrate":
+        program = database_setup.migration_program(servers, named)
+    else:
+        program = boot.service_program(servers, named, role)
+    os.execve(program.command[0], program.command, program.full_environment)  # noqa: S606 -- our own command
+
+
+def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, admin: str) -> int:
+    """Let identity make a tenant and its administrator, in a process that has identity's secrets and no others."""
+    servers = _known_servers(Layout.at(folder))
+    program = Program(
+        name="identity-init",
+        command=(
+            *(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.IDENTITY], command),
+            *("--tenant", slug, "--name", name, "--admin", admin),
+        ),
+        log_file=servers.layout.log_file("identity-init"),
+        environment=servers.service_environment(ServiceName.IDENTITY),
+    )
+    done = subprocess.run(program.command, check=False, env=program.full_environment)
+    return done.returncode
+
+
+def _known_servers(layout: Layout) -> Servers:
+    if not layout.state_file.exists():
+        msg = f"there is no stack in {layout.root} yet: run `tally up` first"
+        raise StackError(msg)
+    return boot.describe(layout, state.read(layout))
+
+
+def _print_status(layout: Layout, now: Status) -> None:
+    _console.print(
+        f"[bold]{layout.root}[/bold]: {_PHASES[now.phase]}" + (f" ({escape(now.problem)})" if now.problem else "")
+    )
+    if now.programs:
+        table = Table(box=None, pad_edge=False)
+        for column in ("process", "pid", "restarts", "address"):
+            table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
+        for name, program in now.programs.items():
+            address = now.urls.get(name.removesuffix("-api"), "") if name.endswith("-api") else ""
+            table.add_row(name, str(program.pid or "restarting"), str(program.restarts), address)
+        _console.print(table)
+        _console.print(f"authority {now.ca_file}\nmail      {now.mail}\nlogs      {layout.logs}")

@@ -1,0 +1,76 @@
+"""Making the streams and durables of the topology, as the broker's administrator."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+
+import nats as nats_client
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, StreamConfig
+from nats.js.errors import NotFoundError
+from tallystick_contracts.topology import (
+    ACK_WAIT_S,
+    DURABLES,
+    MAX_ACK_PENDING,
+    RECEIPT_MAX_AGE_S,
+    RECEIPT_STREAM,
+    STREAM_SUBJECTS,
+    Durable,
+)
+
+from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.nats import ADMIN, Nats, seed_file
+
+# A bound for the disk only: outboxes and the ledger are what keep events.
+_EVENT_MAX_AGE_S = 7 * 86_400
+
+
+def set_up(layout: Layout, server: Nats) -> None:
+    """Bring streams and durables to what the topology says; safe to run again, and after a lost store."""
+    asyncio.run(_set_up(layout, server))
+
+
+async def _set_up(layout: Layout, server: Nats) -> None:
+    connection = await nats_client.connect(
+        server.url,
+        nkeys_seed_str=seed_file(layout, ADMIN).read_text(),
+        tls=ssl.create_default_context(cafile=str(layout.ca_file)),
+    )
+    try:
+        jetstream = connection.jetstream()
+        for name, subjects in STREAM_SUBJECTS.items():
+            await _put_stream(jetstream, name, subjects)
+        for durable in DURABLES:
+            await _put_durable(jetstream, durable)
+    finally:
+        await connection.close()
+
+
+async def _put_stream(jetstream: JetStreamContext, name: str, subjects: Sequence[str]) -> None:
+    wanted = StreamConfig(
+        name=name,
+        subjects=list(subjects),
+        storage=StorageType.FILE,
+        max_age=RECEIPT_MAX_AGE_S if name == RECEIPT_STREAM else _EVENT_MAX_AGE_S,
+        allow_atomic=True,
+    )
+    try:
+        await jetstream.stream_info(name)
+    except NotFoundError:
+        await jetstream.add_stream(wanted)
+    else:
+        await jetstream.update_stream(wanted)
+
+
+async def _put_durable(jetstream: JetStreamContext, durable: Durable) -> None:
+    await jetstream.add_consumer(
+        durable.stream,
+        ConsumerConfig(
+            durable_name=durable.name,
+            filter_subjects=list(durable.filter_subjects),
+            ack_policy=AckPolicy.EXPLICIT,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_wait=ACK_WAIT_S,
+            max_ack_pending=MAX_ACK_PENDING,
+        ),
+    )

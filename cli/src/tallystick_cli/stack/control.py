@@ -1,0 +1,103 @@
+"""Starting and stopping a stack from outside: what `tally up`, `tally down`, the demo and tests call."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from tallystick_cli.stack import postgres_home, state, status
+from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
+from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.services import urls
+from tallystick_cli.stack.status import Status
+
+_POLL_S = 0.05
+_UP_TIMEOUT_S = 180.0
+_DOWN_TIMEOUT_S = 45.0
+_LOCK_TIMEOUT_S = 10.0
+
+
+def up(layout: Layout, *, servers_only: bool = False, report: Callable[[Status], None] | None = None) -> Status:
+    """Start a supervisor in the background and wait until all is ready; a running one is left as it is.
+
+    Raises `ServerFailedError` with the supervisor's reason.
+    """
+    layout.create()
+    if not status.is_running(layout):
+        _start_supervisor(layout, servers_only=servers_only)
+    deadline = time.monotonic() + _UP_TIMEOUT_S
+    while time.monotonic() < deadline:
+        now = status.read(layout)
+        if report:
+            report(now)
+        if now.phase == "ready":
+            return now
+        if now.phase in {"failed", "stopped"}:
+            raise ServerFailedError(now.problem or f"the supervisor ended: see {layout.log_file('supervisor')}")
+        time.sleep(_POLL_S)
+    msg = f"not ready within {_UP_TIMEOUT_S:.0f} s: see {layout.logs}"
+    raise ServerFailedError(msg)
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a supervisor owns the folder."""
+    return status.is_running(layout)
+
+
+def down(layout: Layout) -> None:
+    """Stop the running supervisor and wait until it is gone; `NotRunningError` when there is none."""
+    now = status.read(layout)
+    if not status.is_running(layout) or now.pid is None:
+        msg = f"nothing runs in {layout.root}"
+        raise NotRunningError(msg)
+    try:
+        supervisor = os.pidfd_open(now.pid)
+    except ProcessLookupError:
+        return  # it ended between the two looks
+    try:
+        signal.pidfd_send_signal(supervisor, signal.SIGTERM)
+        ended, _, _ = select.select([supervisor], [], [], _DOWN_TIMEOUT_S)
+    finally:
+        os.close(supervisor)
+    if not ended:
+        msg = f"the supervisor (process {now.pid}) has not stopped within {_DOWN_TIMEOUT_S:.0f} s"
+        raise ServerFailedError(msg)
+
+
+def erase(layout: Layout) -> None:
+    """Remove a stopped stack with its keys and data, wherever Postgres' part lies."""
+    if status.is_running(layout):
+        msg = f"{layout.root} is running: stop it first with `tally down`"
+        raise AlreadyRunningError(msg)
+    elsewhere = postgres_home.moved_to(layout)
+    if elsewhere is not None:
+        shutil.rmtree(elsewhere, ignore_errors=True)
+    shutil.rmtree(layout.root, ignore_errors=True)
+
+
+def endpoints(layout: Layout) -> Mapping[str, str]:
+    """Return the base address of every service by its folder name; `StackError` when the stack was never started."""
+    return urls(state.read(layout))
+
+
+def _start_supervisor(layout: Layout, *, servers_only: bool) -> None:
+    status.forget(layout)
+    options = ("--background", "--servers-only") if servers_only else ("--background",)
+    log_file = layout.log_file("supervisor")
+    log_file.touch(mode=0o600)
+    with log_file.open("ab") as log:
+        subprocess.run(
+            (sys.executable, "-m", "tallystick_cli.stack.supervisor", str(layout.root), *options),
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    # Until the supervisor has its lock or has said why not, "not running" would be read as "ended".
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    while status.read(layout).phase == "stopped" and time.monotonic() < deadline:
+        time.sleep(_POLL_S)

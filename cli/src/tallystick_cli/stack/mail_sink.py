@@ -1,0 +1,52 @@
+"""A real SMTP server that delivers everything to one Maildir, so that links can be followed without a mail provider.
+
+`python -m tallystick_cli.stack.mail_sink PORT FOLDER`
+"""
+
+import asyncio
+import mailbox
+import signal
+import sys
+from pathlib import Path
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tallystick_cli.stack.ports import LOOPBACK
+
+_MAX_MESSAGE_BYTES = 1_000_000
+
+
+class MaildirDelivery:
+    """Stores each accepted message as one file in `new/`; the answer 250 comes after the file is durable."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make the Maildir."""
+        self._maildir = mailbox.Maildir(folder, create=True)
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
+        """Deliver one message, with its envelope recipients in `X-Rcpt-To`."""
+        recipients = ", ".join(envelope.rcpt_tos).encode()
+        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
+        # Maildir.add writes below tmp/, fsyncs, and links into new/
+        self._maildir.add(b"X-Rcpt-To: " + recipients + b"\r\n" + content)
+        return "250 delivered"
+
+
+async def serve(port: int, folder: Path) -> None:
+    """Serve on the loopback address until SIGTERM or SIGINT."""
+    delivery = MaildirDelivery(folder)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: SMTP(delivery, data_size_limit=_MAX_MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop),
+        LOOPBACK,
+        port,
+    )
+    stopped = asyncio.Event()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop_signal, stopped.set)
+    async with server:
+        await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,89 @@
+"""What a running supervisor says about itself, and whether it runs: a lock that dies with it, and a status file."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tallystick_cli.stack import durable
+from tallystick_cli.stack.errors import AlreadyRunningError
+from tallystick_cli.stack.layout import Layout
+
+Phase = Literal["preparing", "servers", "database", "services", "ready", "stopping", "failed", "stopped"]
+
+
+class ProgramStatus(msgspec.Struct, frozen=True):
+    """One supervised process: its process id (absent while it waits to start again) and how often it was restarted."""
+
+    pid: int | None
+    restarts: int
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of a stack: phase, supervisor, processes, addresses and, when it failed, why."""
+
+    phase: Phase
+    pid: int | None = None
+    programs: dict[str, ProgramStatus] = {}
+    urls: dict[str, str] = {}
+    ca_file: str | None = None
+    mail: str | None = None
+    problem: str | None = None
+
+
+def read(layout: Layout) -> Status:
+    """Return the status; `stopped` (or `failed`, with the problem) when no supervisor holds the lock."""
+    running = is_running(layout)  # asked first: after the lock is free the file does not change
+    try:
+        last = msgspec.json.decode(_status_file(layout).read_bytes(), type=Status)
+    except FileNotFoundError:
+        last = Status(phase="preparing" if running else "stopped")
+    return last if running or last.phase == "failed" else Status(phase="stopped")
+
+
+def forget(layout: Layout) -> None:
+    """Remove what the last supervisor said."""
+    _status_file(layout).unlink(missing_ok=True)
+
+
+def write(layout: Layout, status: Status) -> None:
+    """Replace the status file."""
+    durable.replace(_status_file(layout), msgspec.json.format(msgspec.json.encode(status)))
+
+
+@contextlib.contextmanager
+def sole_supervisor(layout: Layout) -> Iterator[None]:
+    """Hold the folder's lock; `AlreadyRunningError` when another process has it. The kernel frees it when we die."""
+    descriptor = os.open(layout.run / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{layout.root} is already running: `tally status` shows it, `tally down` stops it"
+            raise AlreadyRunningError(msg) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether a supervisor holds the folder's lock."""
+    try:
+        descriptor = os.open(layout.run / "supervisor.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _status_file(layout: Layout) -> Path:
+    return layout.run / "status.json"

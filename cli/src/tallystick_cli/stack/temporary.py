@@ -1,0 +1,146 @@
+"""Running servers for the length of a `with` block: what tests and benchmarks connect to."""
+
+import contextlib
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tallystick_contracts.topology import ServiceName
+
+from tallystick_cli.stack import boot, broker_setup, control, database_setup, nats
+from tallystick_cli.stack.child import Child
+from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.program import Program
+from tallystick_cli.stack.services import (
+    DATABASE,
+    KEYS_DATABASE,
+    LoginKind,
+    Servers,
+    database_password,
+    database_role,
+)
+
+_STOP_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Databases:
+    """A pair of databases: the services' and the key store's, with every service's roles and schemas."""
+
+    servers: Servers
+    name: str
+    keys_name: str
+
+    def dsn(self, service: ServiceName, kind: LoginKind, *, keys: bool = False) -> str:
+        """Return the address for one of a service's roles."""
+        role = database_role(service, kind)
+        return self.servers.postgres.dsn(
+            self.keys_name if keys else self.name,
+            role=role,
+            password=database_password(self.servers.layout, role),
+        )
+
+    def superuser_dsn(self, *, keys: bool = False) -> str:
+        """Return the address for the superuser."""
+        return self.servers.postgres.dsn(self.keys_name if keys else self.name)
+
+    def environment(self, service: ServiceName) -> Mapping[str, str]:
+        """Return the settings of a service that uses these databases."""
+        return self.servers.service_environment(service, database=self.name, keys_database=self.keys_name)
+
+    def migration_environment(self, service: ServiceName) -> Mapping[str, str]:
+        """Return the settings of a service's migration on these databases."""
+        return self.servers.migration_environment(service, database=self.name, keys_database=self.keys_name)
+
+    def migrate(self, *services: ServiceName) -> None:
+        """Run the migrations of the services, or of all when none is named."""
+        database_setup.migrate(
+            self.servers,
+            services or tuple(ServiceName),
+            database=self.name,
+            keys_database=self.keys_name,
+        )
+
+
+class RunningServers:
+    """Postgres and NATS that run now, in a folder of their own."""
+
+    def __init__(self, servers: Servers, postgres: Child, nats_server: Child) -> None:
+        """Take over running children."""
+        self.servers = servers
+        self.postgres = postgres
+        self.nats = nats_server
+        self._migrated = False
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority that every client here trusts."""
+        return self.servers.layout.ca_file
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS listens."""
+        return self.servers.nats.url
+
+    def nats_seed(self, user: str) -> Path:
+        """Return the seed file of a NATS user: a service's name, or `admin`."""
+        return nats.seed_file(self.servers.layout, user)
+
+    def fresh_databases(self, *, migrated: bool = False) -> Databases:
+        """Make a new pair of databases: with roles and empty schemas, or copied from one with all migrations run."""
+        unique = f"t_{secrets.token_hex(6)}"
+        names = unique, f"{unique}_keys"
+        if migrated:
+            self._migrate_template()
+            for template, name in zip((DATABASE, KEYS_DATABASE), names, strict=True):
+                database_setup.copy(self.servers, template, name)
+        else:
+            database_setup.create(self.servers, database=names[0], keys_database=names[1])
+        return Databases(self.servers, *names)
+
+    def _migrate_template(self) -> None:
+        if not self._migrated:
+            database_setup.create(self.servers)
+            database_setup.migrate(self.servers)
+            self._migrated = True
+
+    def reset_broker(self) -> None:
+        """Make the streams and durables of the topology where they are missing."""
+        broker_setup.set_up(self.servers.layout, self.servers.nats)
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Layout]:
+    """Make a folder for one stack and erase it afterwards, with what Postgres put elsewhere."""
+    # Not pytest's own folder: that one is 0700, and Postgres would have to move out of it.
+    layout = Layout.at(tempfile.mkdtemp(prefix="tally-test-"))
+    try:
+        yield layout
+    finally:
+        control.erase(layout)
+
+
+@contextlib.contextmanager
+def running_servers() -> Iterator[RunningServers]:
+    """Start Postgres and NATS in a temporary folder, with roles, empty databases, streams and durables."""
+    with temporary_folder() as layout, contextlib.ExitStack() as stack:
+        servers = boot.prepare(layout)
+        postgres = stack.enter_context(_running(servers.postgres.program))
+        nats_server = stack.enter_context(_running(servers.nats.program))
+        boot.wait_until(servers.postgres.is_ready, program=postgres.program, process=postgres.process)
+        boot.wait_until(servers.nats.is_ready, program=nats_server.program, process=nats_server.process)
+        running = RunningServers(servers, postgres, nats_server)
+        running.reset_broker()
+        yield running
+
+
+@contextlib.contextmanager
+def _running(program: Program) -> Iterator[Child]:
+    child = Child.start(program)
+    try:
+        yield child
+    finally:
+        child.ask_to_stop()
+        child.wait_until_stopped(_STOP_TIMEOUT_S)

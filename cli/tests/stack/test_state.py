@@ -1,0 +1,31 @@
+import socket
+
+import pytest
+from tallystick_cli.stack import ports, state
+from tallystick_cli.stack.errors import StackError
+
+
+def test_ports_are_below_the_ephemeral_range_and_kept(layout):
+    first = state.reserve(layout, ["a", "b"])
+    assert state.reserve(layout, ["a", "b"]) == first
+    assert len(set(first.ports.values())) == 2
+    assert all(15_000 <= port < 32_768 for port in first.ports.values())
+
+
+def test_a_port_that_a_stranger_took_is_chosen_anew(layout):
+    before = state.reserve(layout, ["a", "b"])
+    with socket.create_server((ports.LOOPBACK, before.port("a"))):
+        after = state.reserve(layout, ["a", "b"])
+    assert set(state.moved(before, after)) == {"a"}
+    assert state.read(layout) == after
+
+
+def test_a_damaged_state_file_is_an_error_that_says_what_to_do(layout):
+    layout.state_file.write_text('{"ports": ')
+    with pytest.raises(StackError, match=r"is damaged .*: move it away and start again"):
+        state.read(layout)
+
+
+def test_a_stack_that_never_started_has_no_ports(layout):
+    with pytest.raises(StackError, match="run `tally up` first"):
+        state.read(layout).port("identity")

@@ -1,0 +1,1 @@
+"""The HTTP edge: authentication, capabilities, problem details, idempotent commands."""

@@ -1,0 +1,130 @@
+"""The app factory: a service's routes behind one edge, one guard and one way to say no."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar, Request
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from tallystick_chassis.http.authentication import Authentication
+from tallystick_chassis.http.bodies import MAX_BODY_BYTES, StrictRequest
+from tallystick_chassis.http.capability import check_declarations, make_guard, scope_of
+from tallystick_chassis.http.correlation import context_of
+from tallystick_chassis.http.csrf import CsrfCheck
+from tallystick_chassis.http.edge import Edge
+from tallystick_chassis.http.feed_route import feed_route
+from tallystick_chassis.http.health import Readiness, health_routes
+from tallystick_chassis.http.introspection import RemoteAuthenticator
+from tallystick_chassis.http.problems import (
+    CapabilityMissing,
+    NotAuthenticated,
+    NotFound,
+    problem_of,
+    problem_response,
+)
+from tallystick_chassis.http.refusals import RefusalRecorder
+from tallystick_chassis.http.tokens import TokenVerifier
+from tallystick_chassis.scope import Scope
+from tallystick_chassis.service import Principal, Runtime
+from tallystick_chassis.telemetry import get_log
+from tallystick_contracts.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from litestar.types import AfterExceptionHookHandler
+    from litestar.types import Scope as AsgiScope
+
+    from tallystick_chassis.service import Service, Wiring
+    from tallystick_chassis.settings import Settings
+
+_SERVER_ERROR = 500
+_SERVICES = ("identity", "assessment", "ledger", "privacy", "verification")
+
+
+def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Readiness | None = None) -> Litestar:
+    """Return the service's ASGI application.
+
+    Raises:
+        RouteDeclarationError: if a route does not name its capability, or the public routes are not the frozen ones.
+    """
+    settings: Settings = runtime.settings
+    readiness = readiness or Readiness({})
+    authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(settings, runtime))
+    own_urls = [settings.public_url, *(url for name in _SERVICES if (url := settings.url_of(name)) is not None)]
+    refusals = RefusalRecorder(runtime.database, runtime.sealer, runtime.clock)
+    own_feed = [feed_route(service.name)] if is_source(service.name) else []
+    app = Litestar(
+        route_handlers=[*wiring.routes, *own_feed, *health_routes(readiness, service.version)],
+        guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock)],
+        dependencies={
+            "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
+            "principal": Provide(_principal, sync_to_thread=False),
+            "runtime": Provide(_runtime, sync_to_thread=False),
+        },
+        exception_handlers={Exception: problem_response},
+        after_exception=[_recording(refusals)],
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY_BYTES,
+        # The document is made for tests and the reference; no route serves it.
+        openapi_config=OpenAPIConfig(
+            title=f"Tallystick {service.name}", version=service.version, enabled_endpoints=set()
+        ),
+        state=State({"runtime": runtime, "readiness": readiness}),
+        signature_types=[Scope, Principal, Runtime],
+        logging_config=None,
+        debug=False,
+        pdb_on_exception=False,
+    )
+    check_declarations(app, service.name)
+    app.asgi_handler = Edge(app.asgi_handler, app, authentication)
+    return app
+
+
+def is_source(service: str) -> bool:
+    """Say whether the service emits events that others may have to read from it."""
+    return any(kind.service == service for kind in REGISTRY)
+
+
+def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:
+    if settings.session_jwks_file is None:
+        return None
+    return TokenVerifier.from_file(settings.session_jwks_file, clock=runtime.clock)
+
+
+def _remote(settings: Settings, runtime: Runtime) -> RemoteAuthenticator | None:
+    if settings.session_jwks_file is None:
+        return None
+    return RemoteAuthenticator(runtime.service_client)
+
+
+def _tenant_scope(request: Request[Any, Any, Any]) -> Scope:
+    return scope_of(request)
+
+
+def _principal(request: Request[Any, Any, Any]) -> Principal:
+    principal = context_of(request.scope).principal
+    if principal is None:
+        raise NotAuthenticated
+    return principal
+
+
+def _runtime(request: Request[Any, Any, Any]) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+def _recording(refusals: RefusalRecorder) -> AfterExceptionHookHandler:
+    async def record(error: Exception, scope: AsgiScope) -> None:
+        context = context_of(scope)
+        context.route = f"{scope.get('method', '')} {scope.get('path_template') or 'unmatched'}"
+        if problem_of(error).status == _SERVER_ERROR:
+            get_log().error("request_failed", route=context.route, exc_info=error)
+        elif isinstance(error, CapabilityMissing):
+            client = scope.get("client")
+            await refusals.denied(context, client[0] if client else None)
+        elif isinstance(error, NotFound):
+            await refusals.miss(context, scope.get("path_params") or {})
+
+    return record

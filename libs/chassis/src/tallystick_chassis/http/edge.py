@@ -1,0 +1,168 @@
+"""The edge of a service: what happens to every request before routing, and to every answer after all else.
+
+It mints the correlation id, opens the span, sets the security headers, logs one line, and turns whatever was not foreseen into a
+problem document. Under ``/api/v1`` even an unknown path asks for a session first.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Headers
+from litestar.exceptions import MethodNotAllowedException, NotFoundException
+from litestar.utils import normalize_path
+from opentelemetry.trace import SpanKind
+
+from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
+from tallystick_chassis.http.correlation import (
+    RequestContext,
+    attach,
+    current_correlation,
+    is_correlation,
+    new_correlation,
+)
+from tallystick_chassis.http.pages import SECURITY_HEADERS
+from tallystick_chassis.http.problems import (
+    PROBLEM_MEDIA_TYPE,
+    BadRequest,
+    InternalError,
+    NotAuthenticated,
+    Problem,
+    document_of,
+)
+from tallystick_chassis.telemetry import current_traceparent, get_log, is_traceparent, span
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+    from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+    from tallystick_chassis.http.authentication import Authentication
+
+API = "/api/v1"
+
+
+class BadCorrelationId(BadRequest):
+    """The caller's correlation id has a form that no log should carry."""
+
+    code, title = "bad_correlation_id", f"{CORRELATION_HEADER} takes 1 to 64 of A-Z a-z 0-9 . _ -"
+
+
+class Edge:
+    """ASGI middleware around all of Litestar's routing."""
+
+    def __init__(self, app: ASGIApp, litestar: Litestar, authentication: Authentication) -> None:
+        self._app = app
+        self._litestar = litestar
+        self._authentication = authentication
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        context = RequestContext(correlation=new_correlation())
+        attach(scope, context)
+        reset = current_correlation.set(context.correlation)
+        try:
+            await self._request(scope, receive, send, context)
+        finally:
+            current_correlation.reset(reset)
+
+    async def _request(self, scope: HTTPScope, receive: Receive, send: Send, context: RequestContext) -> None:
+        started = time.perf_counter()
+        status = 0
+
+        async def finish(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _completed(message["headers"], context.correlation)
+            await send(message)
+
+        refusal = await self._before_routing(scope, context)
+        headers = Headers.from_scope(scope)
+        parent = headers.get("traceparent", "")
+        believed = context.principal is not None and is_traceparent(parent)
+        with span(
+            "request", kind=SpanKind.SERVER, parent=parent if believed else None, method=scope["method"]
+        ) as opened:
+            context.traceparent = current_traceparent()
+            try:
+                if refusal is None:
+                    await self._app(scope, receive, finish)
+                else:
+                    await _refuse(refusal, context, finish)
+            except Exception as error:
+                get_log().exception("request_failed", route=context.route)
+                if status:
+                    raise  # half an answer is out: breaking the connection is the only honest end
+                del error
+                await _refuse(InternalError(), context, finish)
+            context.route = f"{scope['method']} {scope.get('path_template') or 'unmatched'}"
+            opened.update_name(context.route)
+            opened.set_attribute("status", status)
+            opened.set_attribute("correlation_id", context.correlation)
+            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            get_log().info(
+                "request",
+                route=context.route,
+                status=status,
+                duration_ms=duration_ms,
+                client_correlation_id=context.client_correlation,
+            )
+
+    async def _before_routing(self, scope: HTTPScope, context: RequestContext) -> Problem | None:
+        connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
+        own = connection.headers.get(CORRELATION_HEADER)
+        if own is not None and not is_correlation(own):
+            return BadCorrelationId()
+        context.client_correlation = own
+        if b"%00" in scope["query_string"] or "\x00" in scope["path"]:
+            return BadRequest("NUL characters are not accepted")
+        try:
+            if "authorization" in connection.headers:
+                # Known now, a service's trace and correlation can be followed; if it fails, the guard says so where it matters.
+                try:
+                    await self._authentication.authenticate(connection, context)
+                except NotAuthenticated:
+                    context.principal = None
+            if self._is_unknown_api_path(scope):
+                await self._authentication.authenticate(connection, context)
+        except Problem as problem:
+            return problem
+        return None
+
+    def _is_unknown_api_path(self, scope: HTTPScope) -> bool:
+        path = normalize_path(scope["path"])
+        if path != API and not path.startswith(f"{API}/"):
+            return False
+        try:
+            self._litestar.asgi_router.handle_routing(path=path, method=scope["method"])
+        except (NotFoundException, MethodNotAllowedException):
+            return True
+        return False
+
+
+def _completed(headers: Any, correlation: str) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - an iterable of pairs, as ASGI has it
+    completed = [(name, value) for name, value in headers if name.lower() != b"server"]
+    present = {name.lower() for name, _ in completed}
+    completed += [
+        (name.lower().encode(), value.encode())
+        for name, value in SECURITY_HEADERS.items()
+        if name.lower().encode() not in present
+    ]
+    completed.append((CORRELATION_HEADER.lower().encode(), correlation.encode()))
+    return completed
+
+
+async def _refuse(problem: Problem, context: RequestContext, send: Send) -> None:
+    body = document_of(problem, context.correlation)
+    headers = [
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

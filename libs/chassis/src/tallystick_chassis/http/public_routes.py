@@ -1,0 +1,61 @@
+"""The routes that need no session: two frozen lists, each route with its reason.
+
+A service that serves a public route that is not here, or lacks one that is, does not start.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HEALTH = "GET /api/v1/health"
+READY = "GET /ready"
+
+API_PUBLIC: Mapping[str, str] = MappingProxyType(
+    {
+        "POST /api/v1/auth/login": "asks for a sign-in link; nobody is signed in yet",
+        "POST /api/v1/auth/verify": "turns a sign-in link into a session; the link authenticates",
+        HEALTH: "liveness and version, no detail",
+    }
+)
+"""Everything under ``/api/v1`` that needs no session (requirement EV-12a). Nothing is ever added."""
+
+TRUST_PUBLIC: Mapping[str, str] = MappingProxyType(
+    {
+        READY: "readiness for the orchestrator, without detail",
+        "POST /oauth/token": "the client authenticates in the request",
+        "POST /session/refresh": "the refresh cookie authenticates",
+        "GET /sign-in/{tenant}": "the page on which a person asks for a link",
+        "GET /sign-in/{tenant}/verify": "the page that posts the link's secret from the fragment",
+        "GET /.well-known/jwks.json": "public keys",
+        "GET /certs/verify/{token}": "public verification of a certificate; the token is the holder's to give",
+        "GET /certs/verify/{token}/proof": "the public entry's proof",
+        "GET /certs/verify/{token}/entry": "the public entry itself",
+    }
+)
+"""The public trust surface outside ``/api/v1`` (requirement EV-12b)."""
+
+_EVERY_SERVICE = frozenset({HEALTH, READY})
+_IDENTITY = frozenset(
+    {
+        "POST /api/v1/auth/login",
+        "POST /api/v1/auth/verify",
+        "POST /oauth/token",
+        "POST /session/refresh",
+        "GET /sign-in/{tenant}",
+        "GET /sign-in/{tenant}/verify",
+        "GET /.well-known/jwks.json",
+    }
+)
+_VERIFICATION = frozenset(
+    {"GET /certs/verify/{token}", "GET /certs/verify/{token}/proof", "GET /certs/verify/{token}/entry"}
+)
+_OWN: Mapping[str, frozenset[str]] = MappingProxyType({"identity": _IDENTITY, "verification": _VERIFICATION})
+
+
+def public_routes_of(service: str) -> frozenset[str]:
+    """Return the public routes that ``service`` must serve, as ``METHOD /path/{parameter}``."""
+    return _EVERY_SERVICE | _OWN.get(service, frozenset())

@@ -1,0 +1,225 @@
+"""Tokens: five-minute Ed25519 JWTs for sessions and services, issued by identity and checked everywhere.
+
+What is accepted is fixed in advance: one algorithm, one issuer, one audience, the type the caller expects, a key we already have.
+A header that names anything else (``jku``, ``jwk``, ``x5u``, ``crit``) is refused, not followed. Sources: RFC 7519, RFC 8725, RFC 9864.
+"""
+
+from __future__ import annotations
+
+import binascii
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+import msgspec
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tallystick_chassis.clock import Clock
+
+ALGORITHM = "Ed25519"
+ISSUER = "tallystick-identity"
+AUDIENCE = "tallystick"
+SESSION_TYPE = "at+jwt"
+SERVICE_TYPE = "svc+jwt"
+LIFETIME = timedelta(minutes=5)
+CLOCK_SKEW_S = 5
+MAX_TOKEN_CHARS = 8_192
+_SERVICE_PREFIX = "service:"
+
+
+class TokenError(Exception):
+    """The token is not one of ours, or not one for this, or not one for now. It does not say which."""
+
+
+class SessionClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a session token says: no name, no capability. ``sub`` is the pseudonym, ``rids`` role ids, times in seconds."""
+
+    iss: str
+    aud: str
+    sub: str
+    tid: UUID
+    sid: str
+    rids: tuple[str, ...]
+    tv: int
+    amr: tuple[str, ...]
+    auth_time: int
+    iat: int
+    nbf: int
+    exp: int
+
+
+class ServiceClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that a service token says; ``sub`` is ``service:<name>``."""
+
+    iss: str
+    aud: str
+    sub: str
+    iat: int
+    nbf: int
+    exp: int
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    alg: str
+    typ: str
+    kid: str
+
+
+class _Jwk(msgspec.Struct, frozen=True, omit_defaults=True):
+    kid: str
+    x: str
+    kty: str = ""
+    crv: str = ""
+    d: str | None = None
+
+
+class _Jwks(msgspec.Struct, frozen=True):
+    keys: tuple[_Jwk, ...]
+
+
+Claims = TypeVar("Claims", SessionClaims, ServiceClaims)
+
+
+class TokenSigner:
+    """Issues tokens with the first private key of a JWKS. Identity alone has one."""
+
+    def __init__(self, jwks: bytes, *, clock: Clock) -> None:
+        keys = _read_keys(jwks)
+        if not keys or keys[0].d is None:
+            message = "the session key set has no private key"
+            raise ValueError(message)
+        self._kid = keys[0].kid
+        self._key = _import(keys[0], private=True)
+        self._clock = clock
+
+    def issue_session(  # noqa: PLR0913 - the claims, by name
+        self,
+        *,
+        person: str,
+        tenant: UUID,
+        session: str,
+        role_ids: tuple[str, ...],
+        token_version: int,
+        amr: tuple[str, ...],
+        auth_time: int,
+    ) -> str:
+        """Return a session token that is valid for five minutes from now."""
+        now = int(self._clock().timestamp())
+        claims = SessionClaims(
+            iss=ISSUER,
+            aud=AUDIENCE,
+            sub=person,
+            tid=tenant,
+            sid=session,
+            rids=role_ids,
+            tv=token_version,
+            amr=amr,
+            auth_time=auth_time,
+            iat=now,
+            nbf=now,
+            exp=now + int(LIFETIME.total_seconds()),
+        )
+        return self._sign(SESSION_TYPE, claims)
+
+    def issue_service(self, service: str) -> str:
+        """Return a service token that is valid for five minutes from now."""
+        now = int(self._clock().timestamp())
+        claims = ServiceClaims(
+            iss=ISSUER,
+            aud=AUDIENCE,
+            sub=_SERVICE_PREFIX + service,
+            iat=now,
+            nbf=now,
+            exp=now + int(LIFETIME.total_seconds()),
+        )
+        return self._sign(SERVICE_TYPE, claims)
+
+    def _sign(self, token_type: str, claims: SessionClaims | ServiceClaims) -> str:
+        header = {"alg": ALGORITHM, "typ": token_type, "kid": self._kid}
+        return jws.serialize_compact(header, msgspec.json.encode(claims), self._key, algorithms=[ALGORITHM])
+
+
+class TokenVerifier:
+    """Checks tokens against the public keys that the process was started with."""
+
+    def __init__(self, jwks: bytes, *, clock: Clock) -> None:
+        self._keys = {key.kid: _import(key, private=False) for key in _read_keys(jwks)}
+        self._clock = clock
+
+    @classmethod
+    def from_file(cls, path: Path, *, clock: Clock) -> TokenVerifier:
+        """Return a verifier for the keys in a JWKS file; private parts in it are ignored."""
+        return cls(path.read_bytes(), clock=clock)
+
+    def verify_session(self, token: str) -> SessionClaims:
+        """Return the claims of a session token that is valid now.
+
+        Raises:
+            TokenError: otherwise.
+        """
+        return self._verify(token, SESSION_TYPE, SessionClaims)
+
+    def verify_service(self, token: str) -> str:
+        """Return the name of the service whose token this is, valid now.
+
+        Raises:
+            TokenError: otherwise.
+        """
+        subject = self._verify(token, SERVICE_TYPE, ServiceClaims).sub
+        if not subject.startswith(_SERVICE_PREFIX):
+            raise TokenError
+        return subject.removeprefix(_SERVICE_PREFIX)
+
+    def _verify(self, token: str, token_type: str, kind: type[Claims]) -> Claims:
+        if len(token) > MAX_TOKEN_CHARS or not token.isascii():
+            raise TokenError
+        try:
+            found = jws.extract_compact(token.encode())
+            header = msgspec.convert(found.headers(), _Header)
+            key = self._keys.get(header.kid)
+            if header.alg != ALGORITHM or header.typ != token_type or key is None:
+                raise TokenError
+            if not jws.validate_compact(found, key, algorithms=[ALGORITHM]):
+                raise TokenError
+            claims = msgspec.json.decode(found.payload, type=kind)
+        except (JoseError, msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
+            raise TokenError from error
+        now = int(self._clock().timestamp())
+        if claims.iss != ISSUER or claims.aud != AUDIENCE:
+            raise TokenError
+        if claims.nbf > now + CLOCK_SKEW_S or claims.exp <= now:
+            raise TokenError
+        return claims
+
+
+def public_jwks(jwks: bytes) -> bytes:
+    """Return the key set without its private parts, as it may be published."""
+    return msgspec.json.encode(
+        {
+            "keys": [
+                {"kty": "OKP", "crv": "Ed25519", "alg": ALGORITHM, "use": "sig", "kid": key.kid, "x": key.x}
+                for key in _read_keys(jwks)
+            ]
+        }
+    )
+
+
+def _read_keys(jwks: bytes) -> tuple[_Jwk, ...]:
+    try:
+        keys = msgspec.json.decode(jwks, type=_Jwks).keys
+    except msgspec.DecodeError:
+        message = "the session key set is not a JWKS of Ed25519 keys"
+        raise ValueError(message) from None
+    return tuple(key for key in keys if key.kty == "OKP" and key.crv == "Ed25519")
+
+
+def _import(key: _Jwk, *, private: bool) -> OKPKey:
+    parts: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": key.x, "kid": key.kid}
+    if private and key.d is not None:
+        parts["d"] = key.d
+    return OKPKey.import_key(parts)

@@ -1,0 +1,271 @@
+"""The key store: one data key for each person and service, wrapped, in a database of its own, destroyed for good on erasure.
+
+What a service must read itself (answers, names to show) it encrypts under the person's data key (XChaCha20-Poly1305). The key lies
+wrapped under a key-encryption key of an epoch, which is outside every database. Destroying leaves the row as a tombstone, so that a
+late event cannot bring the person's key back to life.
+
+What remains after ``destroy``: dead row versions until autovacuum (set to run at once on this table), and the write-ahead log and
+backups until they expire; those hold the wrapped key only, and the epoch's key-encryption key is destroyed when they have expired.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import nacl.exceptions
+import nacl.utils
+from nacl.secret import Aead
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from tallystick_chassis.clock import utc_now
+from tallystick_chassis.database import Database
+from tallystick_chassis.ids import TenantId
+from tallystick_chassis.policies import silo
+from tallystick_chassis.scope import Scope
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Self
+
+    from alembic.operations import Operations
+
+    from tallystick_chassis.clock import Clock
+    from tallystick_chassis.settings import KeyEncryptionKeys
+
+_METADATA = MetaData()
+data_keys = Table(
+    "data_keys",
+    _METADATA,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("wrapped", LargeBinary),
+    Column("epoch", Text, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("destroyed_at", DateTime(timezone=True)),
+)
+
+
+class KeyStoreError(Exception):
+    """A key could not be used."""
+
+
+class KeyUnknown(KeyStoreError):  # noqa: N818 - reads as what happened
+    """There is no data key for this subject, and none was to be made."""
+
+
+class KeyDestroyed(KeyStoreError):  # noqa: N818
+    """The subject was erased: the key is gone and never comes back."""
+
+
+class EpochUnknown(KeyStoreError):  # noqa: N818
+    """The key-encryption key of the epoch is not here any more (or not yet)."""
+
+
+class CiphertextInvalid(KeyStoreError):  # noqa: N818
+    """The bytes were not made with this key for this purpose, or were changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """The data key of one subject in one tenant."""
+
+    tenant: TenantId
+    subject: str
+    _key: bytes = field(repr=False)
+
+    def encrypt(self, plaintext: bytes, *, aad: bytes) -> bytes:
+        """Return nonce (24 bytes) and ciphertext. ``aad`` names the purpose, such as ``b"answer:<attempt>:<item>"``.
+
+        Tenant, subject and purpose are bound in: a ciphertext that is moved to another row does not open.
+        """
+        return bytes(Aead(self._key).encrypt(plaintext, aad=self._bound(aad)))
+
+    def decrypt(self, ciphertext: bytes, *, aad: bytes) -> bytes:
+        """Return the plaintext that ``encrypt`` got, with the same ``aad``.
+
+        Raises:
+            CiphertextInvalid: if the bytes are not its output for this key and purpose.
+        """
+        try:
+            return bytes(Aead(self._key).decrypt(ciphertext, aad=self._bound(aad)))
+        except (nacl.exceptions.CryptoError, ValueError):
+            raise CiphertextInvalid from None
+
+    def _bound(self, purpose: bytes) -> bytes:
+        return _bound("data", str(self.tenant), self.subject) + purpose
+
+
+class KeyWrap:
+    """Wraps keys under key-encryption keys by epoch (XChaCha20-Poly1305); new ones under the newest epoch."""
+
+    def __init__(self, keys: KeyEncryptionKeys) -> None:
+        self._keys = keys
+
+    @property
+    def epoch(self) -> str:
+        """The epoch under which ``wrap`` wraps."""
+        return self._keys.newest
+
+    def wrap(self, key: bytes, *, tenant: TenantId, subject: str) -> bytes:
+        """Return ``key`` wrapped for ``subject`` under the newest epoch."""
+        kek = self._keys[self.epoch]
+        return bytes(Aead(bytes(kek)).encrypt(key, aad=_bound("wrap", self.epoch, str(tenant), subject)))
+
+    def unwrap(self, wrapped: bytes, *, epoch: str, tenant: TenantId, subject: str) -> bytes:
+        """Return the key that was wrapped.
+
+        Raises:
+            EpochUnknown: if the epoch's key is gone.
+            CiphertextInvalid: if the bytes belong to another subject or were changed.
+        """
+        kek = self._keys.get(epoch)
+        if kek is None:
+            raise EpochUnknown(epoch)
+        try:
+            return bytes(Aead(bytes(kek)).decrypt(wrapped, aad=_bound("wrap", epoch, str(tenant), subject)))
+        except (nacl.exceptions.CryptoError, ValueError):
+            raise CiphertextInvalid from None
+
+
+class KeyStore:
+    """One service's data keys. Nothing is cached: a key that another process destroyed is gone here at once."""
+
+    def __init__(self, database: Database, keys: KeyEncryptionKeys) -> None:
+        self._database = database
+        self._wrap = KeyWrap(keys)
+
+    @classmethod
+    def connect(
+        cls,
+        dsn: str,
+        service: str,
+        keys: KeyEncryptionKeys,
+        *,
+        pool_size: int = 4,
+        ca_file: Path | None = None,
+        clock: Clock = utc_now,
+    ) -> Self:
+        """Return the key store of ``service`` in the key database; connections are made when first needed."""
+        database = Database(
+            dsn, service, pool_size=pool_size, application_name=f"{service}-keys", ca_file=ca_file, clock=clock
+        )
+        return cls(database, keys)
+
+    async def close(self) -> None:
+        """Close every pooled connection."""
+        await self._database.dispose()
+
+    async def ping(self) -> None:
+        """Reach the key database, or raise."""
+        await self._database.ping()
+
+    async def data_key(self, where: Scope | TenantId, subject: str, *, create: bool = False) -> DataKey:
+        """Return the data key of ``subject``, made now if there is none and ``create`` is set.
+
+        The key store commits by itself: a key without anything encrypted under it does no harm, the reverse would.
+
+        Raises:
+            KeyUnknown: if there is none and none was to be made.
+            KeyDestroyed: if the subject was erased.
+        """
+        scope = self._scope(where)
+        tenant = scope.tenant
+        async with self._database.transaction(scope) as tx:
+            if create:
+                key = nacl.utils.random(Aead.KEY_SIZE)
+                await tx.execute(
+                    insert(data_keys)
+                    .values(
+                        tenant_id=tenant,
+                        subject=subject,
+                        wrapped=self._wrap.wrap(key, tenant=tenant, subject=subject),
+                        epoch=self._wrap.epoch,
+                        created_at=self._database.clock(),
+                    )
+                    .on_conflict_do_nothing()
+                )
+            found = await tx.execute(
+                select(data_keys).where(data_keys.c.tenant_id == tenant, data_keys.c.subject == subject)
+            )
+            row = found.one_or_none()
+        if row is None:
+            raise KeyUnknown
+        if row.wrapped is None:
+            raise KeyDestroyed
+        opened = self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=tenant, subject=subject)
+        return DataKey(tenant, subject, opened)
+
+    async def destroy(self, where: Scope | TenantId, subject: str) -> int:
+        """Destroy the subject's data key for good and return how many keys that were: 0 or 1. Safe to repeat."""
+        scope = self._scope(where)
+        now = self._database.clock()
+        async with self._database.transaction(scope) as tx:
+            # First the tombstone, so that a create that runs at the same moment waits here and then finds it.
+            laid = await tx.execute(
+                insert(data_keys)
+                .values(
+                    tenant_id=scope.tenant,
+                    subject=subject,
+                    wrapped=None,
+                    epoch=self._wrap.epoch,
+                    created_at=now,
+                    destroyed_at=now,
+                )
+                .on_conflict_do_nothing()
+                .returning(data_keys.c.subject)
+            )
+            if laid.first() is not None:
+                return 0
+            destroyed = await tx.execute(
+                data_keys.update()
+                .where(
+                    data_keys.c.tenant_id == scope.tenant,
+                    data_keys.c.subject == subject,
+                    data_keys.c.destroyed_at.is_(None),
+                )
+                .values(wrapped=None, destroyed_at=now)
+                .returning(data_keys.c.subject)
+            )
+            return len(destroyed.all())
+
+    async def count(self, where: Scope | TenantId) -> int:
+        """Return how many living data keys the tenant has."""
+        async with self._database.transaction(self._scope(where)) as tx:
+            found = await tx.execute(
+                select(func.count()).select_from(data_keys).where(data_keys.c.destroyed_at.is_(None))
+            )
+            return int(found.scalar_one())
+
+    def _scope(self, where: Scope | TenantId) -> Scope:
+        return where if isinstance(where, Scope) else Scope.for_duty(where, self._database.service)
+
+
+def create_keystore_tables(op: Operations, service: str) -> None:
+    """Create ``data_keys`` in the service's schema of the key database (called by its first key migration).
+
+    The runtime role may read, add, and destroy; nothing can be put back into a destroyed row.
+    """
+    connection = op.get_bind().execution_options(schema_translate_map={None: service})
+    _METADATA.create_all(connection, checkfirst=False)
+    table = f"{service}.data_keys"
+    op.execute(f"alter table {table} add constraint destroyed check ((wrapped is null) = (destroyed_at is not null))")
+    op.execute(
+        f"alter table {table} set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1, fillfactor = 100)"
+    )
+    silo(op, service, "data_keys", grants="select, insert, update (wrapped, destroyed_at)")
+    op.execute(
+        f"create function {service}.only_destroy() returns trigger language plpgsql as $$ begin "
+        "if old.destroyed_at is not null or new.wrapped is not null then "
+        "raise exception 'a data key can only be destroyed' using errcode = 'integrity_constraint_violation'; end if; "
+        "return new; end $$"
+    )
+    op.execute(
+        f"create trigger only_destroy before update on {table} for each row execute function {service}.only_destroy()"
+    )
+
+
+def _bound(*parts: str) -> bytes:
+    """Return an unambiguous text of ``parts``: each with its length before it."""
+    return b"tallystick/1" + b"".join(b"|%d:%s" % (len(part.encode()), part.encode()) for part in parts) + b"|"

@@ -1,0 +1,108 @@
+"""What a service is to the chassis: a name, its settings, and what it wires together.
+
+A service's ``__main__`` is ``from tallystick_chassis.process import main; main(SERVICE)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+    from tallystick_chassis.clock import Clock
+    from tallystick_chassis.database import Database, DutyDatabase
+    from tallystick_chassis.http.authentication import Authenticator
+    from tallystick_chassis.http.service_client import ServiceClient
+    from tallystick_chassis.keystore import KeyStore
+    from tallystick_chassis.sealing import Sealer
+    from tallystick_chassis.settings import Settings
+    from tallystick_chassis.telemetry import Log
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_contracts.envelope import Event
+
+Handler = Callable[["Transaction", "Event"], Awaitable[None]]
+"""An event handler: it runs in the inbox's transaction and raises to have the event delivered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A worker's repeated duty. ``run`` does one step: ``True`` means more work at once, ``False`` sleep ``interval_s``.
+
+    A step that raises is logged and tried again after ``interval_s``.
+    """
+
+    name: str
+    run: Callable[[], Awaitable[bool]]
+    interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a service brings: its routes, the events it handles, its jobs.
+
+    ``handlers`` are by event type (``identity.user.created``). ``miss_tables`` are the service's tables with ``(tenant_id, id)`` in
+    which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others ask identity.
+    ``readiness`` adds named checks that raise when they fail.
+    """
+
+    routes: Sequence[ControllerRouterHandler] = ()
+    handlers: Mapping[str, Handler] = field(default_factory=dict)
+    jobs: Sequence[Job] = ()
+    miss_tables: Sequence[str] = ()
+    authenticator: Authenticator | None = None
+    readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What a running process holds: made once at start, closed at the end."""
+
+    service: str
+    settings: Any  # the service's own Settings; its app.py narrows it once
+    database: Database
+    duty: DutyDatabase
+    keys: KeyStore | None
+    clock: Clock
+    service_client: ServiceClient
+    sealer: Sealer
+    log: Log
+
+    async def close(self) -> None:
+        """Close connections and clients."""
+        await self.service_client.close()
+        if self.keys is not None:
+            await self.keys.close()
+        await self.duty.dispose()
+        await self.database.dispose()
+
+
+Command = Callable[[Runtime, Sequence[str]], Awaitable[int]]
+"""An extra command of a service's process (identity's ``init``): arguments in, exit code out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: ``name`` is its event source, NATS user, client id and schema; ``package`` its import name."""
+
+    name: str
+    package: str
+    settings: type[Settings]
+    wire: Callable[[Runtime], Wiring]
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    version: str = "0.1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who makes a request: a person in a session, or a service with its own credentials.
+
+    ``name`` is the person's pseudonym or the service's name. A service has no tenant of its own: the request names one.
+    """
+
+    name: str
+    is_service: bool
+    session: str | None = None
+    auth_time: int = 0

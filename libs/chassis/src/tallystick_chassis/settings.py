@@ -1,0 +1,253 @@
+"""Settings: what a process reads from its environment, once, before anything else.
+
+A field ``smtp_host`` is the variable ``TALLY_SMTP_HOST``. Every variable has a twin with ``_FILE`` behind its name that points to a
+file with the value, so that secrets can be mounted. A missing or invalid variable stops the process: all of them are named in one
+message. Secrets have no defaults.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+PREFIX = "TALLY_"
+KEY_BYTES = 32
+MAX_VALUE_BYTES = 65_536
+
+
+class Secret(str):
+    """A secret text. Its ``repr`` does not show it, so that it cannot slip into a log or a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Hide the value."""
+        return "Secret('…')"
+
+
+class SecretKey(bytes):
+    """32 secret bytes, given in standard base64. Their ``repr`` does not show them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Hide the value."""
+        return "SecretKey(b'…')"
+
+
+class PublicKey(bytes):
+    """32 public bytes (Ed25519), given in standard base64."""
+
+    __slots__ = ()
+
+
+class KeyEncryptionKeys(dict[str, SecretKey]):
+    """Key-encryption keys by epoch, given as a JSON object of epoch to 32 bytes in base64. The greatest epoch wraps new keys."""
+
+    def __repr__(self) -> str:
+        """Show the epochs only."""
+        return f"KeyEncryptionKeys({sorted(self)})"
+
+    @property
+    def newest(self) -> str:
+        """The epoch under which new keys are wrapped."""
+        return max(self, key=lambda epoch: (len(epoch), epoch))  # so that 10 follows 9
+
+
+class SettingsError(Exception):
+    """The environment lacks settings or holds invalid ones; ``problems`` has one line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(problems))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service's API and worker need. A service's own Settings extends this one.
+
+    Fields that are ``None`` here are for some services only: a service that needs one declares it again without ``None``, and
+    only then is it demanded (``client_secret: Secret``).
+    """
+
+    dsn: Secret
+    duty_dsn: Secret
+    nats_url: str
+    nats_seed: Secret
+    ca_file: Path
+    tls_cert_file: Path
+    tls_key_file: Path
+    port: int
+    public_url: str
+    host: str = "127.0.0.1"
+    log_level: str = "INFO"
+    otlp_endpoint: str | None = None
+    drain_s: float = 1.0
+    keys_dsn: Secret | None = None
+    kek: KeyEncryptionKeys | None = None
+    client_secret: Secret | None = None
+    session_jwks_file: Path | None = None
+    url_identity: str | None = None
+    url_assessment: str | None = None
+    url_ledger: str | None = None
+    url_privacy: str | None = None
+    url_verification: str | None = None
+    ledger_key: PublicKey | None = None
+    ledger_origin: str | None = None
+
+    def url_of(self, service: str) -> str | None:
+        """Return another service's https base, without a slash at its end; ``None`` where this service was not told it."""
+        url: str | None = getattr(self, f"url_{service}", None)
+        return url.rstrip("/") if url else None
+
+
+class MigrateSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``migrate`` needs, and nothing else: it gets no runtime secret."""
+
+    migrate_dsn: Secret
+    ca_file: Path
+    keys_migrate_dsn: Secret | None = None
+    log_level: str = "INFO"
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def load_settings(kind: type[S], environment: Mapping[str, str] | None = None) -> S:
+    """Return ``kind`` filled from the environment.
+
+    Raises:
+        SettingsError: naming every variable that is missing or invalid, never its value.
+    """
+    source = os.environ if environment is None else environment
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    hints = get_type_hints(kind)
+    for field in msgspec.structs.fields(kind):
+        variable = PREFIX + field.name.upper()
+        try:
+            text = _read(variable, source)
+            if text is None:
+                if field.required:
+                    problems.append(
+                        f"setting {variable} is missing: set it, or {variable}_FILE to a file that holds it"
+                    )
+                continue
+            values[field.name] = _parser(_plain(hints[field.name]))(text)
+        except ValueError as error:
+            problems.append(f"setting {variable} is invalid: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return kind(**values)
+
+
+def setting_names(kind: type[msgspec.Struct]) -> dict[str, bool]:
+    """Return each variable that ``kind`` reads, and whether it is required: the configuration reference is made from this."""
+    return {PREFIX + field.name.upper(): field.required for field in msgspec.structs.fields(kind)}
+
+
+def _read(variable: str, source: Mapping[str, str]) -> str | None:
+    direct, twin = source.get(variable), source.get(f"{variable}_FILE")
+    if direct is not None and twin is not None:
+        message = f"both {variable} and {variable}_FILE are set"
+        raise ValueError(message)
+    if twin is not None:
+        try:
+            data = Path(twin).read_bytes()
+        except OSError as error:
+            message = f"{variable}_FILE cannot be read ({error.strerror})"
+            raise ValueError(message) from None
+        if len(data) > MAX_VALUE_BYTES:
+            message = f"the file is longer than {MAX_VALUE_BYTES} bytes"
+            raise ValueError(message)
+        try:
+            direct = data.decode().strip()
+        except UnicodeDecodeError:
+            message = "the file is not UTF-8"
+            raise ValueError(message) from None
+    # An empty variable is a forgotten one: compose files and charts make them easily.
+    return direct or None
+
+
+def _plain(hint: Any) -> type:  # noqa: ANN401 - a type annotation can be anything
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = (one for one in get_args(hint) if one is not NoneType)
+    return hint  # type: ignore[no-any-return]
+
+
+def _parser(kind: type) -> Callable[[str], Any]:
+    return _PARSERS.get(kind, kind)
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not os.access(path, os.R_OK):
+        message = "the file does not exist or cannot be read"
+        raise ValueError(message)
+    return path
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        message = "not a whole number"
+        raise ValueError(message) from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        message = "not a number"
+        raise ValueError(message) from None
+
+
+def _switch(text: str) -> bool:
+    if text not in {"true", "false"}:
+        message = "neither true nor false"
+        raise ValueError(message)
+    return text == "true"
+
+
+def _key_bytes(text: str) -> bytes:
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        message = "not standard base64"
+        raise ValueError(message) from None
+    if len(key) != KEY_BYTES:
+        message = f"{len(key)} bytes where {KEY_BYTES} are needed"
+        raise ValueError(message)
+    return key
+
+
+def _keys_by_epoch(text: str) -> KeyEncryptionKeys:
+    try:
+        given = msgspec.json.decode(text, type=dict[str, str])
+    except msgspec.DecodeError:
+        message = "not a JSON object of epoch to base64"
+        raise ValueError(message) from None
+    if not given:
+        message = "no epoch"
+        raise ValueError(message)
+    return KeyEncryptionKeys({epoch: SecretKey(_key_bytes(key)) for epoch, key in given.items()})
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    int: _integer,
+    float: _number,
+    bool: _switch,
+    Path: _path,
+    SecretKey: lambda text: SecretKey(_key_bytes(text)),
+    PublicKey: lambda text: PublicKey(_key_bytes(text)),
+    KeyEncryptionKeys: _keys_by_epoch,
+}

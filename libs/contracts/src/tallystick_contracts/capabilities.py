@@ -1,0 +1,122 @@
+"""The names of all capabilities, what each service may do, and the roles a new tenant starts with.
+
+Sessions carry role ids, never these names: every service looks them up on its side.
+"""
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from tallystick_contracts.topology import ServiceName
+
+
+class Capability(enum.StrEnum):
+    """What a route can require."""
+
+    SESSION_OWN = "session.own"
+    SESSION_INTROSPECT = "session.introspect"
+    FEED_READ = "feed.read"
+    KEY_POOL_READ = "key_pool.read"
+    PROOF_READ = "proof.read"
+    PEOPLE_READ = "people.read"
+    PEOPLE_WRITE = "people.write"
+    PEOPLE_DELETE = "people.delete"
+    PEOPLE_IMPORT = "people.import"
+    ROLES_READ = "roles.read"
+    ROLES_WRITE = "roles.write"
+    GRANTS_WRITE = "grants.write"
+    ORG_UNITS_READ = "org_units.read"
+    ORG_UNITS_WRITE = "org_units.write"
+    QUESTION_READ = "question.read"
+    QUESTION_WRITE = "question.write"
+    EVALUATION_READ = "evaluation.read"
+    EVALUATION_WRITE = "evaluation.write"
+    ASSIGNMENT_READ = "assignment.read"
+    ASSIGNMENT_ISSUE = "assignment.issue"
+    ATTEMPT_TAKE = "attempt.take"
+    SUBMISSION_READ = "submission.read"
+    SCORE_READ = "score.read"
+    REMEDIATION_PROPOSE = "remediation.propose"
+    REMEDIATION_APPLY = "remediation.apply"
+    CERTIFICATE_READ = "certificate.read"
+    CERTIFICATE_ISSUE = "certificate.issue"
+    CERTIFICATE_REVOKE = "certificate.revoke"
+    CERTIFICATE_OWN = "certificate.own"
+    LEDGER_READ = "ledger.read"
+    LEDGER_EXPORT = "ledger.export"
+    PRIVACY_MANAGE = "privacy.manage"
+
+
+# Every active person has these, in the home unit, without a grant.
+IMPLICIT_CAPABILITIES = frozenset({Capability.SESSION_OWN})
+
+# Only services have these: no role may hold one.
+SERVICE_ONLY_CAPABILITIES = frozenset(
+    {Capability.SESSION_INTROSPECT, Capability.FEED_READ, Capability.KEY_POOL_READ, Capability.PROOF_READ}
+)
+
+SERVICE_CAPABILITIES: Mapping[ServiceName, frozenset[Capability]] = MappingProxyType(
+    {
+        ServiceName.IDENTITY: frozenset({Capability.FEED_READ}),
+        ServiceName.ASSESSMENT: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
+        ServiceName.LEDGER: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
+        ServiceName.VERIFICATION: frozenset({Capability.FEED_READ, Capability.PROOF_READ}),
+        ServiceName.PRIVACY: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
+    }
+)
+
+# Capabilities that may stand in a role.
+GRANTABLE_CAPABILITIES = frozenset(Capability) - SERVICE_ONLY_CAPABILITIES - IMPLICIT_CAPABILITIES
+
+# Seed data of a new tenant; afterwards roles are the tenant's own, and no code asks for a role by name.
+DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
+    {
+        "administrator": frozenset(
+            {
+                Capability.PEOPLE_READ,
+                Capability.PEOPLE_WRITE,
+                Capability.PEOPLE_DELETE,
+                Capability.PEOPLE_IMPORT,
+                Capability.ROLES_READ,
+                Capability.ROLES_WRITE,
+                Capability.GRANTS_WRITE,
+                Capability.ORG_UNITS_READ,
+                Capability.ORG_UNITS_WRITE,
+            }
+        ),
+        "author": frozenset(
+            {
+                Capability.QUESTION_READ,
+                Capability.QUESTION_WRITE,
+                Capability.EVALUATION_READ,
+                Capability.EVALUATION_WRITE,
+                Capability.ASSIGNMENT_READ,
+                Capability.ASSIGNMENT_ISSUE,
+                Capability.SUBMISSION_READ,
+                Capability.SCORE_READ,
+                Capability.REMEDIATION_PROPOSE,
+                Capability.REMEDIATION_APPLY,
+            }
+        ),
+        "proctor": frozenset({Capability.ASSIGNMENT_READ, Capability.ASSIGNMENT_ISSUE}),
+        "grader": frozenset(
+            {
+                Capability.SUBMISSION_READ,
+                Capability.SCORE_READ,
+                Capability.CERTIFICATE_READ,
+                Capability.CERTIFICATE_ISSUE,
+                Capability.CERTIFICATE_REVOKE,
+            }
+        ),
+        "auditor": frozenset(
+            {
+                Capability.LEDGER_READ,
+                Capability.LEDGER_EXPORT,
+                Capability.SCORE_READ,
+                Capability.CERTIFICATE_READ,
+            }
+        ),
+        "privacy_officer": frozenset({Capability.PRIVACY_MANAGE, Capability.PEOPLE_READ, Capability.PEOPLE_DELETE}),
+        "candidate": frozenset({Capability.ATTEMPT_TAKE, Capability.CERTIFICATE_OWN}),
+    }
+)

@@ -1,0 +1,1 @@
+"""Assignments: which person may take which version."""

@@ -1,0 +1,1 @@
+"""Attempts: one candidate, one paper, one clock."""

@@ -1,0 +1,1 @@
+"""Certificates: issued to those who pass, published apart from them, revoked."""

@@ -1,0 +1,1 @@
+"""Evaluations: documents of items, versioned and immutable, released to org units as papers without keys."""

@@ -1,0 +1,1 @@
+"""Questions: items with their keys, versioned and immutable."""

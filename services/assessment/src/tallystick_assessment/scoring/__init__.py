@@ -1,0 +1,1 @@
+"""Scoring: points in thousandths, as append-only score versions."""

@@ -1,0 +1,1 @@
+"""Submissions: what was handed in, with the version snapshot frozen beside it."""

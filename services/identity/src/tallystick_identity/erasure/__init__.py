@@ -1,0 +1,1 @@
+"""Erasure: what identity destroys when it is ordered."""

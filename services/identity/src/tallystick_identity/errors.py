@@ -1,0 +1,65 @@
+"""Identity's errors: each fixes its code and status once."""
+
+from __future__ import annotations
+
+from tallystick_chassis.http.problems import Conflict, NotAuthenticated, Problem, Unavailable
+
+
+class InvalidInput(Problem):
+    """The input has the right shape and impossible values; ``errors`` points to them."""
+
+    status, code, title = 422, "invalid_input", "Some values cannot be accepted"
+
+
+class EmailTaken(Problem):
+    """Somebody in the tenant has the address already, or it stands twice in one import."""
+
+    status, code, title = 422, "email_taken", "Some addresses are already in use in this tenant"
+
+
+class UnknownReference(Problem):
+    """The input names an org unit, role or person that is not there for the caller."""
+
+    status, code, title = 422, "unknown_reference", "The input names something that is not there"
+
+
+class NameTaken(Conflict):
+    """A role or unit of that name exists."""
+
+    code, title = "name_taken", "That name is already in use"
+
+
+class KeyPoolEmpty(Unavailable):
+    """No public key is ready for a new person; the privacy worker is minting more."""
+
+    code, title = "key_pool_empty", "Keys for new people are being made; try again in a moment"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "2"})
+
+
+class LinkNotAccepted(NotAuthenticated):
+    """The sign-in link is unknown, used, too old, or was asked for in another browser: one answer for all."""
+
+    code, title = "link_not_accepted", "This sign-in link cannot be used; ask for a new one"
+
+
+class SessionOver(NotAuthenticated):
+    """The refresh cookie is missing, unknown, used before, or its session has ended: one answer for all."""
+
+    code, title = "session_over", "The session has ended; sign in again"
+
+
+class InvalidClient(NotAuthenticated):
+    """The client credentials are wrong (RFC 6749 §5.2)."""
+
+    code, title = "invalid_client", "The client credentials are not accepted"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Basic realm="tallystick"'})
+
+
+class UnsupportedGrantType(Problem):
+    """Only ``client_credentials`` is served (RFC 6749 §5.2)."""
+
+    status, code, title = 400, "unsupported_grant_type", "Only grant_type=client_credentials is served here"

@@ -1,0 +1,1 @@
+"""The pool of public keys for people to come."""

@@ -1,0 +1,1 @@
+"""Org units: the tree inside a tenant."""

@@ -1,0 +1,50 @@
+"""A person's name and address in the database: ciphertext under the person's own data key, which erasure destroys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick_chassis.keystore import KeyDestroyedError
+
+if TYPE_CHECKING:
+    from tallystick_chassis.ids import TenantId
+    from tallystick_chassis.keystore import KeyStore
+
+ERASED = "[erased]"
+
+
+def _aad(tenant: TenantId, person: str, field: str) -> bytes:
+    # A ciphertext moved to another person, tenant or column does not open.
+    return f"identity.people.{field}:{tenant}:{person}".encode()
+
+
+class PrivateData:
+    """Encrypts and reads names and addresses."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+
+    async def encrypt(self, tenant: TenantId, person: str, *, email: str, name: str) -> tuple[bytes, bytes]:
+        """Make the person's data key and return the ciphertexts of address and name."""
+        key = await self._keys.data_key(tenant, person, create=True)
+        return (
+            key.encrypt(email.encode(), aad=_aad(tenant, person, "email")),
+            key.encrypt(name.encode(), aad=_aad(tenant, person, "name")),
+        )
+
+    async def email(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str | None:
+        """Return the address, or ``None`` once erased."""
+        return await self._read(tenant, person, "email", ciphertext)
+
+    async def name(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str:
+        """Return the name, or ``[erased]``."""
+        return await self._read(tenant, person, "name", ciphertext) or ERASED
+
+    async def _read(self, tenant: TenantId, person: str, field: str, ciphertext: bytes | None) -> str | None:
+        if ciphertext is None:
+            return None
+        try:
+            key = await self._keys.data_key(tenant, person)
+        except KeyDestroyedError:
+            return None
+        return key.decrypt(bytes(ciphertext), aad=_aad(tenant, person, field)).decode()

@@ -1,0 +1,39 @@
+"""What identity's routes read from a request besides its body: where it comes from, and the scope before anybody signed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tallystick_chassis.http.correlation import context_of
+from tallystick_chassis.scope import Scope
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+    from tallystick_chassis.ids import TenantId
+
+SERVICE_NAME = "identity"
+_MAX_USER_AGENT_LENGTH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from: personal data, so it is only ever sealed."""
+
+    ip: str
+    user_agent: str
+
+
+def origin_of(request: Request[Any, Any, Any]) -> Origin:
+    """Return the peer's address and user agent. No forwarding header is believed here."""
+    client = request.client
+    agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT_LENGTH]
+    return Origin(ip=client.host if client else "unknown", user_agent=agent or "unknown")
+
+
+def scope_before_sign_in(request: Request[Any, Any, Any], tenant: TenantId) -> Scope:
+    """Return the scope in which identity itself acts for a tenant while nobody is signed in, in the request's correlation."""
+    context = context_of(request.scope)
+    duty = Scope.for_duty(tenant, SERVICE_NAME, correlation=context.correlation)
+    return replace(duty, client_correlation=context.client_correlation, traceparent=context.traceparent)

@@ -1,0 +1,174 @@
+"""The SQL of roles and grants. Roles are the tenant's; a grant belongs to the org unit it is given in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tallystick_chassis.ids import OrgUnitId, PersonRef
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tallystick_chassis.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A named set of capabilities; ``version`` counts its changes and is its stream's version."""
+
+    id: UUID
+    name: str
+    capabilities: tuple[str, ...]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """A role given to a person in an org unit, with or without the units below."""
+
+    id: UUID
+    person: PersonRef
+    role_id: UUID
+    org_unit: OrgUnitId
+    subtree: bool
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveGrant:
+    """A grant in force, its subtree unfolded."""
+
+    role_id: UUID
+    capabilities: tuple[str, ...]
+    units: tuple[UUID, ...]
+
+
+_INSERT_ROLE = text(
+    "insert into identity.roles (tenant_id, id, name, capabilities, version, created_at) "
+    "values (:tenant, :id, :name, cast(:capabilities as text[]), 1, :created_at) "
+    "on conflict (tenant_id, name) do nothing returning id"
+)
+_CHANGE_ROLE = text(
+    "update identity.roles set capabilities = cast(:capabilities as text[]), version = version + 1 "
+    "where tenant_id = :tenant and id = :id returning id, name, capabilities, version"
+)
+_ROLES = text("select id, name, capabilities, version from identity.roles where tenant_id = :tenant order by name")
+_ROLE = text("select id, name, capabilities, version from identity.roles where tenant_id = :tenant and id = :id")
+_INSERT_GRANT = text(
+    "insert into identity.grants (tenant_id, id, org_unit_id, person, role_id, subtree, expires_at, created_at) "
+    "values (:tenant, :id, :org_unit, :person, :role, :subtree, :expires_at, :created_at)"
+)
+_GRANT_COLUMNS = "id, person, role_id, org_unit_id, subtree, expires_at"
+_GRANTS_OF = text(
+    f"select {_GRANT_COLUMNS} from identity.grants where tenant_id = :tenant and person = :person "
+    "and revoked_at is null and (expires_at is null or expires_at > :now) order by created_at, id"
+)
+_REVOKE = text(
+    "update identity.grants set revoked_at = :now where tenant_id = :tenant and id = :id and revoked_at is null "
+    f"returning {_GRANT_COLUMNS}"
+)
+_REVOKE_ALL = text(
+    "update identity.grants set revoked_at = :now where tenant_id = :tenant and person = :person "
+    f"and revoked_at is null returning {_GRANT_COLUMNS}"
+)
+_EFFECTIVE = text(
+    "select g.role_id, r.capabilities, array("
+    "  select below.org_unit_id from identity.org_units above join identity.org_units below "
+    "  on below.tenant_id = above.tenant_id and (below.org_unit_id = above.org_unit_id or g.subtree and "
+    "  (above.path = '' or starts_with(below.path, above.path || '/'))) "
+    "  where above.tenant_id = g.tenant_id and above.org_unit_id = g.org_unit_id) as units "
+    "from identity.grants g join identity.roles r on r.tenant_id = g.tenant_id and r.id = g.role_id "
+    "where g.tenant_id = :tenant and g.person = :person and g.revoked_at is null "
+    "and (g.expires_at is null or g.expires_at > :now) order by g.created_at, g.id"
+)
+
+
+def _role(row: tuple[Any, ...]) -> Role:
+    identifier, name, capabilities, version = row
+    return Role(identifier, name, tuple(capabilities), version)
+
+
+def _grant(row: tuple[Any, ...]) -> GrantRow:
+    identifier, person, role_id, unit, subtree, expires_at = row
+    return GrantRow(identifier, PersonRef(person), role_id, OrgUnitId(unit), subtree, expires_at)
+
+
+async def insert_role(tx: Transaction, role: Role, *, created_at: datetime) -> bool:
+    """Store a role at version 1; ``False`` when its name is taken."""
+    result = await tx.execute(
+        _INSERT_ROLE,
+        {
+            "tenant": tx.scope.tenant,
+            "id": role.id,
+            "name": role.name,
+            "capabilities": list(role.capabilities),
+            "created_at": created_at,
+        },
+    )
+    return result.first() is not None
+
+
+async def change_role(tx: Transaction, identifier: UUID, capabilities: tuple[str, ...]) -> Role | None:
+    """Set a role's capabilities; return it with its new version, or ``None`` when there is no such role."""
+    row = (
+        await tx.execute(
+            _CHANGE_ROLE, {"tenant": tx.scope.tenant, "id": identifier, "capabilities": list(capabilities)}
+        )
+    ).first()
+    return None if row is None else _role(tuple(row))
+
+
+async def all_roles(tx: Transaction) -> list[Role]:
+    """Return the tenant's roles by name."""
+    return [_role(tuple(row)) for row in await tx.execute(_ROLES, {"tenant": tx.scope.tenant})]
+
+
+async def find_role(tx: Transaction, identifier: UUID) -> Role | None:
+    """Return one role of the tenant."""
+    row = (await tx.execute(_ROLE, {"tenant": tx.scope.tenant, "id": identifier})).first()
+    return None if row is None else _role(tuple(row))
+
+
+async def insert_grant(tx: Transaction, grant: GrantRow, *, created_at: datetime) -> None:
+    """Store a grant; row-level security refuses a unit outside the scope."""
+    await tx.execute(
+        _INSERT_GRANT,
+        {
+            "tenant": tx.scope.tenant,
+            "id": grant.id,
+            "org_unit": grant.org_unit,
+            "person": grant.person,
+            "role": grant.role_id,
+            "subtree": grant.subtree,
+            "expires_at": grant.expires_at,
+            "created_at": created_at,
+        },
+    )
+
+
+async def grants_of(tx: Transaction, person: str, *, now: datetime) -> list[GrantRow]:
+    """Return the person's grants in force in the scope's units."""
+    rows = await tx.execute(_GRANTS_OF, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    return [_grant(tuple(row)) for row in rows]
+
+
+async def revoke_grant(tx: Transaction, identifier: UUID, *, now: datetime) -> GrantRow | None:
+    """Take one grant back; ``None`` when there is none in force under this id."""
+    row = (await tx.execute(_REVOKE, {"tenant": tx.scope.tenant, "id": identifier, "now": now})).first()
+    return None if row is None else _grant(tuple(row))
+
+
+async def revoke_all_grants(tx: Transaction, person: str, *, now: datetime) -> list[GrantRow]:
+    """Take all of a person's grants back; return those that were in force."""
+    rows = await tx.execute(_REVOKE_ALL, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    return [_grant(tuple(row)) for row in rows]
+
+
+async def effective_grants(tx: Transaction, person: str, *, now: datetime) -> list[EffectiveGrant]:
+    """Return the person's grants in force with their capabilities and every unit they cover."""
+    rows = await tx.execute(_EFFECTIVE, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    return [EffectiveGrant(role, tuple(capabilities), tuple(units)) for role, capabilities, units in rows]

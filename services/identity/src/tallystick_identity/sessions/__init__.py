@@ -1,0 +1,1 @@
+"""Sessions: cookies, refresh, introspection, and services' own tokens."""

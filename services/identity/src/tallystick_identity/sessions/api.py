@@ -1,0 +1,149 @@
+"""Routes of sessions: refresh, logout, who am I; introspection, service tokens and public keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID  # noqa: TC003 - msgspec reads it
+
+import msgspec
+from litestar import Request, Response, get, post
+
+from tallystick_chassis.http.commands import perform
+from tallystick_chassis.http.correlation import context_of
+from tallystick_chassis.http.introspection import INTROSPECT_PATH, Introspection, IntrospectionRequest
+from tallystick_chassis.http.tokens import LIFETIME, public_jwks
+from tallystick_chassis.scope import Scope  # noqa: TC001 - Litestar reads it
+from tallystick_chassis.service import Principal  # noqa: TC001 - Litestar reads it
+from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, Capability
+from tallystick_contracts.generated.identity import SessionEnd
+from tallystick_identity.errors import InvalidClient, SessionOver, UnsupportedGrantType
+from tallystick_identity.people.store import find_by_ref
+from tallystick_identity.request_edge import scope_before_sign_in
+from tallystick_identity.sessions.commands import Sessions, end_session
+from tallystick_identity.sessions.cookies import REFRESH_COOKIE, REFRESH_PATH, expired_cookies, session_cookies
+from tallystick_identity.sessions.domain import parse_refresh_token
+from tallystick_identity.sessions.service_clients import authenticated_client
+from tallystick_identity.sessions.store import find_by_ref as find_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.types import ControllerRouterHandler
+
+    from tallystick_chassis.database import Database
+    from tallystick_chassis.http.tokens import TokenSigner
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_identity.people.private_data import PrivateData
+    from tallystick_identity.sessions.introspection import Introspector
+
+_MAX_FORM_BYTES = 4_096
+
+
+class SignedOut(msgspec.Struct, frozen=True):
+    """The answer to a logout."""
+
+    status: str
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Who is signed in and what he may do somewhere in his tenant; ``capabilities`` are sorted."""
+
+    id: UUID
+    person: str
+    tenant: UUID
+    home_unit: UUID
+    display_name: str
+    capabilities: tuple[str, ...]
+
+
+class ServiceToken(msgspec.Struct, frozen=True):
+    """The answer of the token endpoint (RFC 6749 §5.1)."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+
+
+def session_routes(  # noqa: PLR0913 - what the routes share, by name
+    *,
+    database: Database,
+    sessions: Sessions,
+    private_data: PrivateData,
+    introspector: Introspector,
+    signer: TokenSigner,
+    clients: Mapping[str, str],
+    session_key: str,
+    csrf_key: bytes,
+) -> list[ControllerRouterHandler]:
+    """Return the routes."""
+    jwks = public_jwks(session_key.encode())
+
+    @post(REFRESH_PATH, opt={"public": True}, status_code=204)
+    async def refresh(request: Request[Any, Any, Any]) -> Response[None]:
+        """Give a new session token and rotate the refresh cookie, which authenticates."""
+        presented = parse_refresh_token(request.cookies.get(REFRESH_COOKIE, ""))
+        if presented is None:
+            raise SessionOver
+        async with database.transaction(scope_before_sign_in(request, presented.tenant)) as tx:
+            credentials = await sessions.refresh(tx, presented)
+        # Raised after the commit: the end of a session whose token was reused must stay.
+        if credentials is None:
+            raise SessionOver
+        return Response(None, status_code=204, cookies=session_cookies(credentials, csrf_key=csrf_key))
+
+    @post("/api/v1/auth/logout", opt={"capability": Capability.SESSION_OWN}, status_code=200)
+    async def logout(
+        request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal
+    ) -> Response[bytes]:
+        """End the session that makes the request."""
+
+        async def run(tx: Transaction) -> SignedOut:
+            session = await find_session(tx, principal.session or "")
+            if session is not None:
+                await end_session(tx, session, reason=SessionEnd.LOGOUT)
+            return SignedOut("signed_out")
+
+        response = await perform(request, tenant_scope, run)
+        for cookie in expired_cookies():
+            response.set_cookie(cookie)
+        return response
+
+    @get("/api/v1/identity/me", opt={"capability": Capability.SESSION_OWN})
+    async def me(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Me:
+        """Say who is signed in."""
+        known = context_of(request.scope).introspection
+        async with database.transaction(tenant_scope) as tx:
+            person = await find_by_ref(tx, principal.name)
+        if person is None or known is None:
+            raise SessionOver
+        capabilities = {one for grant in known.grants for one in grant.capabilities} | set(IMPLICIT_CAPABILITIES)
+        return Me(
+            id=person.id,
+            person=person.person,
+            tenant=tenant_scope.tenant,
+            home_unit=person.home_unit,
+            display_name=await private_data.name(tenant_scope.tenant, person.person, person.name_ciphertext),
+            capabilities=tuple(sorted(capabilities)),
+        )
+
+    @post(INTROSPECT_PATH, opt={"capability": Capability.SESSION_INTROSPECT}, status_code=200)
+    async def introspect(data: IntrospectionRequest) -> Introspection:
+        """Tell another service what a session token is worth now."""
+        return await introspector.authenticate(data.token)
+
+    @post("/oauth/token", opt={"public": True}, status_code=200)
+    async def token(request: Request[Any, Any, Any]) -> ServiceToken:
+        """Give one of our services a token for five minutes."""
+        client = authenticated_client(request.headers.get("authorization", ""), clients)
+        if client is None:
+            raise InvalidClient
+        if (await request.body())[:_MAX_FORM_BYTES] != b"grant_type=client_credentials":
+            raise UnsupportedGrantType
+        return ServiceToken(signer.issue_service(client), "Bearer", int(LIFETIME.total_seconds()))
+
+    @get("/.well-known/jwks.json", opt={"public": True}, media_type="application/jwk-set+json")
+    async def keys() -> bytes:
+        """Return the public keys that session and service tokens are signed with."""
+        return jwks
+
+    return [refresh, logout, me, introspect, token, keys]

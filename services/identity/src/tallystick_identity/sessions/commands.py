@@ -1,0 +1,146 @@
+"""Open, refresh and end sessions."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallystick_chassis.ids import PersonRef, new_id, new_secret
+from tallystick_chassis.transaction import EventDraft
+from tallystick_contracts.generated.identity import LoginSucceeded, SessionCreated, SessionEnd, SessionRevoked
+from tallystick_identity.people.store import find_by_ref
+from tallystick_identity.roles.store import effective_grants
+from tallystick_identity.sessions import store
+from tallystick_identity.sessions.domain import (
+    ABSOLUTE_LIMIT,
+    RefreshToken,
+    Session,
+    Verdict,
+    judge_refresh,
+    successor,
+)
+from tallystick_identity.sign_in.domain import secret_hash
+
+if TYPE_CHECKING:
+    from tallystick_chassis.http.tokens import TokenSigner
+    from tallystick_chassis.sealing import Sealer
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_identity.people.store import PersonRow
+    from tallystick_identity.request_edge import Origin
+
+_REF_BYTES = 16
+
+
+class Method(enum.StrEnum):
+    """How somebody proved who he is: values of the ``amr`` claim (RFC 8176)."""
+
+    MAGIC_LINK = "otp"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a browser is given: the session token and the refresh token, both secret."""
+
+    session_token: str
+    refresh_token: str
+    session_ref: str
+
+
+class Sessions:
+    """The commands on sessions, with what they need. ``refresh_key`` is 32 bytes."""
+
+    def __init__(self, *, signer: TokenSigner, sealer: Sealer, refresh_key: bytes) -> None:
+        self._signer = signer
+        self._sealer = sealer
+        self._refresh_key = refresh_key
+
+    async def open(self, tx: Transaction, person: PersonRow, *, method: Method, origin: Origin) -> Credentials:
+        """Open a session for a person who has just proved who he is."""
+        now = tx.clock()
+        refresh = RefreshToken(tx.scope.tenant, new_id(), new_secret())
+        session = Session(
+            id=refresh.session,
+            person=person.person,
+            session_ref="s_" + new_secret(_REF_BYTES),
+            token_version=person.token_version,
+            amr=(method.value,),
+            refresh_hash=secret_hash(refresh.secret),
+            previous_hash=None,
+            refreshed_at=now,
+            created_at=now,
+            expires_at=now + ABSOLUTE_LIMIT,
+            ended_at=None,
+        )
+        await store.insert_session(tx, session)
+        await self._record_opening(tx, person, session, origin)
+        return await self._credentials(tx, session, refresh)
+
+    async def refresh(self, tx: Transaction, presented: RefreshToken) -> Credentials | None:
+        """Rotate a refresh token; ``None`` when the session is over, or ends now because an old token came back."""
+        session = await store.find_locked(tx, presented.session)
+        if session is None:
+            return None
+        person = await find_by_ref(tx, session.person)
+        if person is None or person.deleted_at is not None:
+            return None
+        now = tx.clock()
+        verdict = judge_refresh(
+            session, secret_hash(presented.secret), token_version=person.token_version, now=now
+        )
+        if verdict is Verdict.REUSED:
+            await end_session(tx, session, reason=SessionEnd.REUSE)
+        if verdict in {Verdict.REUSED, Verdict.OVER}:
+            return None
+        secret = successor(self._refresh_key, session.id, presented.secret)
+        if verdict is Verdict.ROTATE:
+            await store.rotate(tx, session.id, refresh_hash=secret_hash(secret), now=now)
+        return await self._credentials(tx, session, RefreshToken(tx.scope.tenant, session.id, secret))
+
+    async def _credentials(self, tx: Transaction, session: Session, refresh: RefreshToken) -> Credentials:
+        grants = await effective_grants(tx, session.person, now=tx.clock())
+        token = self._signer.issue_session(
+            person=session.person,
+            tenant=tx.scope.tenant,
+            session=session.session_ref,
+            role_ids=tuple(sorted({str(grant.role_id) for grant in grants})),
+            token_version=session.token_version,
+            amr=session.amr,
+            auth_time=int(session.created_at.timestamp()),
+        )
+        return Credentials(token, str(refresh), session.session_ref)
+
+    async def _record_opening(self, tx: Transaction, person: PersonRow, session: Session, origin: Origin) -> None:
+        streams: tuple[tuple[str, type[LoginSucceeded | SessionCreated]], ...] = (
+            (f"login-{session.session_ref}", LoginSucceeded),
+            (f"session-{session.session_ref}", SessionCreated),
+        )
+        for stream, kind in streams:
+            event_id = new_id()
+            sealed = {
+                field: await self._sealer.for_person(
+                    tx, person.person, event_id=event_id, field=field, value=value
+                )
+                for field, value in (("ip", origin.ip), ("user_agent", origin.user_agent))
+            }
+            data = kind(person=person.person, session_ref=session.session_ref, **sealed)
+            await tx.append(
+                stream, 0, [EventDraft(data, id=event_id, subject=person.person, org_unit=person.home_unit)]
+            )
+
+
+async def end_session(tx: Transaction, session: Session, *, reason: SessionEnd) -> None:
+    """End one session and record why; nothing happens when it has ended already."""
+    if await store.end_session(tx, session.session_ref, reason=reason.name.lower(), now=tx.clock()):
+        person = await find_by_ref(tx, session.person)
+        await tx.append(
+            f"session-{session.session_ref}",
+            1,
+            [
+                EventDraft(
+                    SessionRevoked(session_ref=session.session_ref, reason=reason),
+                    subject=PersonRef(session.person),
+                    org_unit=None if person is None else person.home_unit,
+                )
+            ],
+        )

@@ -1,0 +1,56 @@
+"""What a session token is worth right now: asked by the other services over HTTPS and by identity itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick_chassis.http.csrf import csrf_sha256, csrf_token
+from tallystick_chassis.http.introspection import INACTIVE, Grant, Introspection
+from tallystick_chassis.http.tokens import TokenError
+from tallystick_chassis.ids import TenantId
+from tallystick_chassis.scope import Scope
+from tallystick_identity.people.store import find_by_ref
+from tallystick_identity.request_edge import SERVICE_NAME
+from tallystick_identity.roles.store import effective_grants
+from tallystick_identity.sessions.domain import is_live
+from tallystick_identity.sessions.store import find_by_ref as find_session
+
+if TYPE_CHECKING:
+    from tallystick_chassis.database import Database
+    from tallystick_chassis.http.tokens import TokenVerifier
+
+
+class Introspector:
+    """Answers from identity's own tables: the session, the person's token version, the grants in force."""
+
+    def __init__(self, *, database: Database, verifier: TokenVerifier, csrf_key: bytes) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._csrf_key = csrf_key
+
+    async def authenticate(self, token: str) -> Introspection:
+        """Return what is known of the session; inactive for a token that is not ours, is too old, or was overtaken."""
+        try:
+            claims = self._verifier.verify_session(token)
+        except TokenError:
+            return INACTIVE
+        async with self._database.transaction(Scope.for_duty(TenantId(claims.tid), SERVICE_NAME)) as tx:
+            now = tx.clock()
+            session = await find_session(tx, claims.sid)
+            person = await find_by_ref(tx, claims.sub)
+            if session is None or person is None or person.deleted_at is not None or session.person != person.person:
+                return INACTIVE
+            if not is_live(session, now=now) or not claims.tv == session.token_version == person.token_version:
+                return INACTIVE
+            grants = await effective_grants(tx, person.person, now=now)
+        return Introspection(
+            active=True,
+            tenant=claims.tid,
+            person=person.person,
+            session=session.session_ref,
+            amr=session.amr,
+            auth_time=int(session.created_at.timestamp()),
+            csrf_sha256=csrf_sha256(csrf_token(self._csrf_key, session.session_ref)),
+            home_unit=person.home_unit,
+            grants=tuple(Grant(grant.role_id, grant.capabilities, grant.units) for grant in grants),
+        )

@@ -1,0 +1,43 @@
+"""Identity's settings, beyond those of every service."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from tallystick_chassis.settings import KeyEncryptionKeys, Secret, SecretKey, Settings
+
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+class ClientHashes(dict[str, str]):
+    """Client id → SHA-256 of its secret, hexadecimal; given as a JSON object."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            given = msgspec.json.decode(text, type=dict[str, str])
+        except msgspec.DecodeError:
+            msg = "not a JSON object of client id to SHA-256"
+            raise ValueError(msg) from None
+        if not given or not all(_SHA256_HEX.fullmatch(digest) for digest in given.values()):
+            msg = "no client, or a digest that is not 64 lower-case hexadecimal digits"
+            raise ValueError(msg)
+        super().__init__(given)
+
+
+class IdentitySettings(Settings, frozen=True, kw_only=True):
+    """What identity's API and worker need.
+
+    ``session_key`` is a JWKS with a private Ed25519 key; ``csrf_key`` and ``blind_index_key`` are 32 bytes each.
+    """
+
+    keys_dsn: Secret
+    kek: KeyEncryptionKeys
+    session_key: Secret
+    csrf_key: SecretKey
+    blind_index_key: SecretKey
+    clients: ClientHashes
+    smtp_host: str
+    smtp_port: int
+    mail_from: str

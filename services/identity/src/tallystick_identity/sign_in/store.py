@@ -1,0 +1,175 @@
+"""The SQL of sign-in requests. A request for an unknown address or tenant is stored like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tallystick_chassis.ids import TenantId
+from tallystick_identity.sign_in.domain import LoginRequest
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from tallystick_chassis.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A request to store. The sealed values are JSON of ``Sealed``; ``event_id`` is the event they were sealed for."""
+
+    id: UUID
+    email_index: bytes
+    nonce_hash: bytes
+    event_id: UUID
+    sealed_email: bytes | None
+    sealed_ip: bytes | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMail:
+    """A request that the worker has claimed; ``attempts`` counts this one."""
+
+    id: UUID
+    email_index: bytes
+    event_id: UUID
+    sealed_email: bytes | None
+    sealed_ip: bytes | None
+    attempts: int
+
+
+# One request at a time for each address, so that of two at once one is the newer.
+_LOCK = text("select pg_advisory_xact_lock(hashtextextended(encode(cast(:email_index as bytea), 'hex'), 0))")
+_SUPERSEDE = text(
+    "update identity.login_requests set superseded_at = :now "
+    "where tenant_id = :tenant and email_index = :email_index and superseded_at is null and consumed_at is null"
+)
+_INSERT = text(
+    "insert into identity.login_requests (tenant_id, id, email_index, nonce_hash, event_id, sealed_email, sealed_ip, "
+    "correlation, created_at, expires_at, next_attempt_at) values (:tenant, :id, :email_index, :nonce_hash, :event_id, "
+    ":sealed_email, :sealed_ip, :correlation, :created_at, :expires_at, :created_at)"
+)
+_WAITING = text(
+    "select tenant_id, id from identity.login_requests "
+    "where done_at is null and superseded_at is null and next_attempt_at <= :now and expires_at > :now "
+    "order by next_attempt_at limit :limit"
+)
+_CORRELATION = text("select correlation from identity.login_requests where tenant_id = :tenant and id = :id")
+_CLAIM = text(
+    "update identity.login_requests set attempts = attempts + 1, next_attempt_at = :next_attempt_at "
+    "where tenant_id = :tenant and id = :id and done_at is null and superseded_at is null and next_attempt_at <= :now "
+    "returning id, email_index, event_id, sealed_email, sealed_ip, attempts"
+)
+_SET_PERSON = text("update identity.login_requests set person = :person where tenant_id = :tenant and id = :id")
+_ADD_LINK = text(
+    "insert into identity.magic_links (tenant_id, request_id, token_hash) values (:tenant, :id, :token_hash)"
+)
+_DONE = text("update identity.login_requests set done_at = :now where tenant_id = :tenant and id = :id")
+_FIND_LOCKED = text(
+    "select id, nonce_hash, expires_at, person, superseded_at, consumed_at from identity.login_requests "
+    "where tenant_id = :tenant and id = :id for update"
+)
+_LINKS = text("select token_hash from identity.magic_links where tenant_id = :tenant and request_id = :id")
+_CONSUME = text("update identity.login_requests set consumed_at = :now where tenant_id = :tenant and id = :id")
+_EXPIRED_TENANTS = text("select distinct tenant_id from identity.login_requests where expires_at < :before")
+_PRUNE = text("delete from identity.login_requests where tenant_id = :tenant and expires_at < :before")
+_ERASE = text("delete from identity.login_requests where tenant_id = :tenant and (email_index = :email_index or person = :person)")
+
+
+async def insert_request(tx: Transaction, request: NewRequest) -> None:
+    """Store a request; every older one for the same address is void from now on."""
+    tenant = tx.scope.tenant
+    await tx.execute(_LOCK, {"email_index": request.email_index})
+    await tx.execute(
+        _SUPERSEDE, {"tenant": tenant, "email_index": request.email_index, "now": request.created_at}
+    )
+    await tx.execute(
+        _INSERT,
+        {
+            "tenant": tenant,
+            "id": request.id,
+            "email_index": request.email_index,
+            "nonce_hash": request.nonce_hash,
+            "event_id": request.event_id,
+            "sealed_email": request.sealed_email,
+            "sealed_ip": request.sealed_ip,
+            "correlation": tx.scope.correlation,
+            "created_at": request.created_at,
+            "expires_at": request.expires_at,
+        },
+    )
+
+
+async def waiting_requests(duty: AsyncConnection, *, now: datetime, limit: int) -> list[tuple[TenantId, UUID]]:
+    """Return which requests of any tenant want a mail, on the duty role."""
+    rows = await duty.execute(_WAITING, {"now": now, "limit": limit})
+    return [(TenantId(tenant), request) for tenant, request in rows]
+
+
+async def correlation_of(tx: Transaction, request: UUID) -> str | None:
+    """Return the correlation id under which the request was made."""
+    return (await tx.execute(_CORRELATION, {"tenant": tx.scope.tenant, "id": request})).scalar_one_or_none()
+
+
+async def claim_request(
+    tx: Transaction, request: UUID, *, now: datetime, next_attempt_at: datetime
+) -> PendingMail | None:
+    """Take a request to send its mail; ``None`` when another worker has it. It comes back at ``next_attempt_at`` unless done."""
+    row = (
+        await tx.execute(
+            _CLAIM, {"tenant": tx.scope.tenant, "id": request, "now": now, "next_attempt_at": next_attempt_at}
+        )
+    ).first()
+    return None if row is None else PendingMail(*row)
+
+
+async def add_link(tx: Transaction, request: UUID, *, person: str, token_hash: bytes) -> None:
+    """Store the hash of a secret that is about to be mailed, and whom it will sign in."""
+    common: dict[str, Any] = {"tenant": tx.scope.tenant, "id": request}
+    await tx.execute(_SET_PERSON, common | {"person": person})
+    await tx.execute(_ADD_LINK, common | {"token_hash": token_hash})
+
+
+async def mark_done(tx: Transaction, request: UUID, *, now: datetime) -> None:
+    """Say that no mail is to be sent for the request any more."""
+    await tx.execute(_DONE, {"tenant": tx.scope.tenant, "id": request, "now": now})
+
+
+async def find_locked(tx: Transaction, request: UUID) -> tuple[LoginRequest | None, list[bytes]]:
+    """Return the request, locked until the transaction ends, and the hashes of the secrets mailed for it."""
+    parameters = {"tenant": tx.scope.tenant, "id": request}
+    row = (await tx.execute(_FIND_LOCKED, parameters)).first()
+    if row is None:
+        return None, []
+    links = (await tx.execute(_LINKS, parameters)).scalars()
+    return LoginRequest(*row), [bytes(one) for one in links]
+
+
+async def consume(tx: Transaction, request: UUID, *, now: datetime) -> None:
+    """Mark a locked request as used."""
+    await tx.execute(_CONSUME, {"tenant": tx.scope.tenant, "id": request, "now": now})
+
+
+async def tenants_with_expired(duty: AsyncConnection, *, before: datetime) -> list[TenantId]:
+    """Return which tenants have requests that expired before the given time, on the duty role."""
+    return [TenantId(tenant) for tenant in (await duty.execute(_EXPIRED_TENANTS, {"before": before})).scalars()]
+
+
+async def prune(tx: Transaction, *, before: datetime) -> int:
+    """Delete the tenant's requests that expired before the given time, with their links; return how many."""
+    return (await tx.execute(_PRUNE, {"tenant": tx.scope.tenant, "before": before})).rowcount
+
+
+async def erase_requests(tx: Transaction, *, person: str, email_index: bytes | None) -> int:
+    """Delete every request of a person's or for a person's address; return how many."""
+    result = await tx.execute(
+        _ERASE, {"tenant": tx.scope.tenant, "person": person, "email_index": email_index or b""}
+    )
+    return result.rowcount

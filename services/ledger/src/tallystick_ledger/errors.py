@@ -1,0 +1,55 @@
+"""What the ledger refuses: of events that reach it, and of requests."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from tallystick_chassis.http.problems import Conflict, NotFound, Problem
+
+
+class Refusal(StrEnum):
+    """Why an event cannot be recorded."""
+
+    BAD_SUBJECT = "bad_subject"
+    BAD_SEQUENCE = "bad_sequence"
+    BROKEN_CONTRACT = "broken_contract"
+    WRONG_SUBJECT = "wrong_subject"
+    TOO_LARGE = "too_large"
+    CONFLICT = "conflict"
+
+
+class RefusedEventError(Exception):
+    """An event that cannot be recorded; ``detail`` names fields, never values."""
+
+    def __init__(self, reason: Refusal, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class LedgerStateError(RuntimeError):
+    """The ledger's own tables contradict each other. Nothing is recorded until someone has looked."""
+
+
+class LogNotFound(NotFound):
+    """No such log for this person."""
+
+
+class EntryNotFound(NotFound):
+    """No such entry in this log, or not yet at this size."""
+
+
+class NoCheckpointAtSize(NotFound):
+    """The log was never signed at this size."""
+
+
+class NotExported(Conflict):
+    """Downloads follow an export that was asked for, and so recorded."""
+
+    code, title = "not_exported", "Nobody has asked for this export yet"
+
+
+class BadRange(Problem):
+    """The sizes or positions do not fit together."""
+
+    status, code, title = 400, "bad_range", "These positions are not in the log"

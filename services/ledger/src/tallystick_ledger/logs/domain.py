@@ -1,0 +1,93 @@
+"""A tenant's logs: their names, their periods, and the time that an entry gets."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NewType
+from uuid import UUID
+
+from tallystick_contracts.message import LogKind
+
+if TYPE_CHECKING:
+    from tallystick_chassis.ids import TenantId
+
+LogId = NewType("LogId", UUID)
+Period = NewType("Period", str)
+"""A calendar month in UTC, as ``2026-11``. Periods sort as their texts do."""
+
+CLOSING_GRACE: Final = timedelta(minutes=5)
+"""How long after its period an audit log is closed: longer than clocks of two machines differ."""
+
+_PERIOD: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_DECEMBER: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One log as its row says. ``head`` is the leaf hash of the newest entry (32 zero bytes in an empty log)."""
+
+    tenant: TenantId
+    id: LogId
+    kind: LogKind
+    period: Period | None
+    origin: str
+    size: int
+    head: bytes
+    last_recorded: datetime
+    opened_at: datetime
+    closed_at: datetime | None
+
+
+def period_of(time: datetime) -> Period:
+    """Return the month that ``time`` lies in."""
+    return Period(time.astimezone(UTC).strftime("%Y-%m"))
+
+
+def period_start(period: Period) -> datetime:
+    """Return the first moment of a period.
+
+    Raises:
+        ValueError: ``period`` is not a month.
+    """
+    if not _PERIOD.fullmatch(period):
+        msg = f"not a month: {period!r}"
+        raise ValueError(msg)
+    return datetime(int(period[:4]), int(period[5:]), 1, tzinfo=UTC)
+
+
+def next_period(period: Period) -> Period:
+    """Return the month after."""
+    start = period_start(period)
+    if start.month == _DECEMBER:
+        return Period(f"{start.year + 1:04}-01")
+    return Period(f"{start.year:04}-{start.month + 1:02}")
+
+
+def may_close(period: Period, now: datetime) -> bool:
+    """Say whether an audit log's period and the grace after it are over."""
+    return now >= period_start(next_period(period)) + CLOSING_GRACE
+
+
+def origin_of(prefix: str, tenant: TenantId, period: Period | None) -> str:
+    """Name a log: ``<prefix>/<tenant>/compliance`` or ``<prefix>/<tenant>/audit-2026-11``. Its key has the same name."""
+    return f"{prefix}/{tenant}/{'compliance' if period is None else f'audit-{period}'}"
+
+
+def period_to_write(newest: Log | None, now: datetime) -> Period:
+    """Choose the audit log's period for what is recorded at ``now``: never one that has closed, never one before the newest."""
+    current = period_of(now)
+    if newest is None or newest.period is None:
+        return current
+    return max(current, next_period(newest.period) if newest.closed_at else newest.period)
+
+
+def earliest_recorded(period: Period | None, now: datetime) -> datetime:
+    """Return the time before which nothing in a new log is recorded."""
+    return now if period is None else period_start(period)
+
+
+def recorded_at(log: Log, now: datetime) -> datetime:
+    """Return the time of the next entries. It never goes back, even when the clock does."""
+    return max(now, log.last_recorded)

@@ -1,0 +1,1 @@
+"""What auditors and services read: entries, proofs, exports."""

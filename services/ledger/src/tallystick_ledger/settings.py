@@ -1,0 +1,22 @@
+"""What the ledger's processes read from their environment."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - the loader evaluates the annotations
+
+from tallystick_chassis import settings
+from tallystick_chassis.settings import Secret, SecretKey
+
+
+class Settings(settings.Settings, frozen=True, kw_only=True):
+    """Beyond what every service has: the checkpoint key, and the prefix of the logs' names.
+
+    ``checkpoint_key`` is an Ed25519 seed, 32 bytes. ``ledger_origin`` is a name of the installation's own, such as
+    ``ledger.example.org``; it stands in every line, so it never changes.
+    """
+
+    checkpoint_key: SecretKey
+    ledger_origin: str
+    client_secret: Secret
+    session_jwks_file: Path
+    url_identity: str

@@ -1,0 +1,1 @@
+"""From messages of the bus to committed entries, checkpoints and receipts."""

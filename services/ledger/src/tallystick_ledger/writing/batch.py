@@ -1,0 +1,141 @@
+"""Turning fresh arrivals into lines, leaves, tree hashes and a signed checkpoint. Pure, but for the key that signs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tallystick_tlog.checkpoint import Checkpoint, sign_checkpoint
+from tallystick_tlog.entry import MAX_LINE_BYTES, build_line, format_recorded
+from tallystick_tlog.hashing import leaf_hash
+from tallystick_tlog.note import Signer
+from tallystick_tlog.tree import STORED_LEVEL_STEP, CompactRange, NodeId
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from tallystick_ledger.logs.domain import Log
+    from tallystick_ledger.writing.arrival import Arrival
+
+_TILE_WIDTH: Final = 1 << STORED_LEVEL_STEP
+_ADDED_BYTES_MAX: Final = 400  # origin up to 255, the rest fixed or numbers below 2^53
+
+MAX_BODY_BYTES: Final = MAX_LINE_BYTES - _ADDED_BYTES_MAX
+
+
+class StoredNode(NamedTuple):
+    """The hash of one full subtree of 256, 65,536 … leaves."""
+
+    node: NodeId
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """One line with its place; all hashes are 32 bytes."""
+
+    arrival: Arrival
+    seq: int
+    line: bytes
+    leaf: bytes
+    prev: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Everything that one transaction adds to one log: entries ``[start, size)`` and what the tree gains by them."""
+
+    log: Log
+    recorded: datetime
+    entries: tuple[NewEntry, ...]
+    nodes: tuple[StoredNode, ...]
+    before: CompactRange
+    frontier: CompactRange
+    root: bytes
+    note: str
+
+    @property
+    def start(self) -> int:
+        """The log's size before."""
+        return self.log.size
+
+    @property
+    def size(self) -> int:
+        """The log's size after."""
+        return self.frontier.end
+
+
+def signer_of(seed: bytes) -> Callable[[str], Signer]:
+    """Return a function from a log's origin to its signer: one Ed25519 key, under each log's own name."""
+    signers: dict[str, Signer] = {}
+
+    def signer(origin: str) -> Signer:
+        if origin not in signers:
+            signers[origin] = Signer(origin, seed)
+        return signers[origin]
+
+    return signer
+
+
+def build_batch(
+    log: Log, frontier: CompactRange, arrivals: Sequence[Arrival], recorded: datetime, signer: Signer
+) -> Batch:
+    """Number the arrivals, chain their lines, grow the tree and sign its new head."""
+    recorded_text = format_recorded(recorded)
+    prev = log.head
+    entries = []
+    for seq, arrival in enumerate(arrivals, start=log.size):
+        line = build_line(arrival.body, log.origin, prev, recorded_text, seq, arrival.source_seq)
+        leaf = leaf_hash(line)
+        entries.append(NewEntry(arrival, seq, line, leaf, prev))
+        prev = leaf
+    grown, nodes = grow(frontier, [entry.leaf for entry in entries])
+    root = grown.root()
+    note = sign_checkpoint(Checkpoint(log.origin, grown.end, root), signer)
+    return Batch(log, recorded, tuple(entries), tuple(nodes), frontier, grown, root, note.decode())
+
+
+def grow(frontier: CompactRange, leaves: Sequence[bytes]) -> tuple[CompactRange, list[StoredNode]]:
+    """Append leaves to the tree and collect every full subtree of a stored level that they complete.
+
+    Each node is hashed once: the leaves go into ranges of one tile each, and the ranges are merged.
+    """
+    known = dict(frontier.nodes())
+    split = frontier.end - frontier.end % _TILE_WIDTH
+    grown = CompactRange(0, split, tuple(item for node, item in known.items() if node.level >= STORED_LEVEL_STEP))
+    tile = CompactRange(split, frontier.end, tuple(item for node, item in known.items() if node.level < STORED_LEVEL_STEP))
+    completed: list[bytes] = []
+    rest = leaves
+    while True:
+        room = split + _TILE_WIDTH * (len(completed) + 1) - tile.end
+        tile = tile.extend(rest[:room])
+        grown = grown.merge(tile)
+        if len(rest) < room:
+            break
+        completed += tile.hashes
+        rest = rest[room:]
+        tile = CompactRange(tile.end, tile.end)
+    return grown, _name_nodes(known, split >> STORED_LEVEL_STEP, completed)
+
+
+def _name_nodes(known: dict[NodeId, bytes], first: int, completed: list[bytes]) -> list[StoredNode]:
+    """Name the completed nodes of level 8, and complete those of levels 16, 24 … from them."""
+    nodes: list[StoredNode] = []
+    level = STORED_LEVEL_STEP
+    while completed:
+        nodes += [StoredNode(NodeId(level, first + n), item) for n, item in enumerate(completed)]
+        begin = first - first % _TILE_WIDTH
+        tile = CompactRange(
+            begin, first, tuple(item for node, item in known.items() if 0 <= node.level - level < STORED_LEVEL_STEP)
+        )
+        row, completed = completed, []
+        while len(row) >= begin + _TILE_WIDTH - tile.end:
+            room = begin + _TILE_WIDTH - tile.end
+            completed += tile.extend(row[:room]).hashes
+            row = row[room:]
+            begin += _TILE_WIDTH
+            tile = CompactRange(begin, begin)
+        first >>= STORED_LEVEL_STEP
+        level += STORED_LEVEL_STEP
+    return nodes

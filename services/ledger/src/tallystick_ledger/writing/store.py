@@ -1,0 +1,325 @@
+"""The writer's SQL. It runs on asyncpg itself: a batch is one statement with arrays, and round trips are what costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from tallystick_contracts.message import LogKind
+from tallystick_tlog.entry import FIRST_PREV
+from tallystick_tlog.tree import CompactRange
+
+from tallystick_ledger.errors import LedgerStateError
+from tallystick_ledger.logs.domain import Log, LogId, Period, earliest_recorded, origin_of, period_to_write
+from tallystick_ledger.writing.arrival import Feed
+from tallystick_ledger.writing.receipts import Committed, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+
+    import asyncpg
+    from tallystick_chassis.ids import TenantId
+
+    from tallystick_ledger.writing.arrival import Arrival
+    from tallystick_ledger.writing.batch import Batch
+
+_EVENT_OFFSET: Final = len(b'{"event":')
+
+_LOCK_NEWEST: Final = """
+select id, period, origin, size, head, last_recorded, opened_at, closed_at
+from ledger.logs
+where tenant_id = $1 and kind = $2
+order by period desc nulls first
+limit 1
+for update
+"""
+_OPEN: Final = """
+insert into ledger.logs (tenant_id, org_unit_id, id, kind, period, origin, size, head, last_recorded, opened_at)
+values ($1, $1, gen_random_uuid(), $2, $3, $4, 0, $5, $6, $7)
+on conflict do nothing
+"""
+_STATE: Final = """
+select
+    (
+        select newest.id from ledger.logs as newest
+        where newest.tenant_id = $1 and newest.kind = $3
+        order by newest.period desc nulls first
+        limit 1
+    ) as newest,
+    (
+        select checkpoints.frontier from ledger.checkpoints
+        where checkpoints.tenant_id = $1 and checkpoints.log_id = $2 and checkpoints.size = $4
+    ) as frontier,
+    wanted.source,
+    wanted.aggregate,
+    coalesce(heads.last_seq, 0) as last_seq
+from unnest($5::text[], $6::text[]) as wanted (source, aggregate)
+left join ledger.source_heads as heads
+    on heads.tenant_id = $1 and heads.source = wanted.source and heads.aggregate = wanted.aggregate
+"""
+_APPEND: Final = """
+with
+heads as (
+    insert into ledger.source_heads (tenant_id, source, aggregate, last_seq)
+    select $1, feeds.source, feeds.aggregate, feeds.last_seq
+    from unnest($17::text[], $18::text[], $19::bigint[]) as feeds (source, aggregate, last_seq)
+    on conflict (tenant_id, source, aggregate) do update set last_seq = excluded.last_seq
+),
+nodes as (
+    insert into ledger.tree_hashes (tenant_id, log_id, level, index, hash)
+    select $1, $2, new.level, new.index, new.hash
+    from unnest($20::smallint[], $21::bigint[], $22::bytea[]) as new (level, index, hash)
+),
+signed as (
+    insert into ledger.checkpoints (tenant_id, log_id, size, start, root, frontier, note, signed_at)
+    values ($1, $2, $23, $4, $24, $25, $26, $27)
+)
+insert into ledger.entries (
+    tenant_id, log_id, origin, seq, recorded, line, event_size, leaf_hash, prev_hash,
+    source, aggregate, source_seq, event_id, type, actor, subject, correlation, org_unit_id
+)
+select
+    $1, $2, $3, $4 + new.place - 1, $5, new.line, new.event_size, new.leaf_hash, new.prev_hash,
+    new.source, new.aggregate, new.source_seq, new.event_id, new.type, new.actor, new.subject, new.correlation,
+    coalesce(new.org_unit_id, $1)
+from unnest(
+    $6::bytea[], $7::integer[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::uuid[],
+    $14::text[], $15::text[], $16::text[], $28::text[], $29::uuid[]
+) with ordinality as new (
+    line, event_size, leaf_hash, prev_hash, source, aggregate, source_seq, event_id,
+    type, actor, subject, correlation, org_unit_id, place
+)
+"""
+_FIND: Final = """
+select
+    logs.id as log_id, entries.seq, entries.source, entries.aggregate, entries.source_seq,
+    substr(entries.line, $6 + 1, entries.event_size) as body
+from unnest($3::text[], $4::text[], $5::bigint[]) as wanted (source, aggregate, source_seq)
+inner join ledger.logs on logs.tenant_id = $1 and logs.kind = $2
+inner join ledger.entries
+    on entries.tenant_id = $1 and entries.log_id = logs.id and entries.source = wanted.source
+    and entries.aggregate = wanted.aggregate and entries.source_seq = wanted.source_seq
+"""
+_FIND_IDS: Final = """
+select entries.event_id
+from ledger.logs
+inner join ledger.entries on entries.tenant_id = logs.tenant_id and entries.log_id = logs.id
+where logs.tenant_id = $1 and logs.kind = $2 and entries.event_id = any($3::uuid[])
+"""
+_COVERING: Final = """
+select distinct on (covering.size)
+    logs.origin, covering.note, covering.start, covering.size, before.frontier
+from unnest($3::bigint[]) as wanted (seq)
+cross join lateral (
+    select checkpoints.note, checkpoints.start, checkpoints.size
+    from ledger.checkpoints
+    where checkpoints.tenant_id = $1 and checkpoints.log_id = $2 and checkpoints.size > wanted.seq
+    order by checkpoints.size
+    limit 1
+) as covering
+inner join ledger.logs on logs.tenant_id = $1 and logs.id = $2
+left join ledger.checkpoints as before
+    on before.tenant_id = $1 and before.log_id = $2 and before.size = covering.start
+order by covering.size
+"""
+_COVERED: Final = """
+select seq, leaf_hash, prev_hash, recorded, source, aggregate, source_seq, event_id
+from ledger.entries
+where tenant_id = $1 and log_id = $2 and seq >= $3 and seq < $4
+order by seq
+"""
+_QUARANTINE: Final = """
+insert into ledger.quarantine
+(tenant_id, digest, reason, detail, subject, source_seq, body, seen, first_at, last_at)
+values ($1, sha256(convert_to($4, 'UTF8') || $6::bytea), $2, $3, $4, $5, $6, 1, $7, $7)
+on conflict (tenant_id, digest) do update set seen = quarantine.seen + 1, last_at = excluded.last_at
+returning seen
+"""
+
+
+async def lock_log(
+    connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, *, prefix: str, clock: Callable[[], datetime]
+) -> tuple[Log, datetime]:
+    """Lock the log that what happens now is recorded in, and say when now is; open it if need be.
+
+    The newest log of its kind is locked in any case, so one writer at a time numbers a tenant's events of a kind, also
+    around the end of a month. The clock is read under the lock.
+    """
+    while True:
+        row = await connection.fetchrow(_LOCK_NEWEST, tenant, kind.value)
+        newest = _log(tenant, kind, row) if row is not None else None
+        now = clock()
+        if kind is LogKind.COMPLIANCE:
+            if newest is not None:
+                return newest, now
+            period = None
+        else:
+            period = period_to_write(newest, now)
+            if newest is not None and newest.period == period:
+                return newest, now
+        await connection.execute(
+            _OPEN,
+            tenant,
+            kind.value,
+            period,
+            origin_of(prefix, tenant, period),
+            FIRST_PREV,
+            earliest_recorded(period, now),
+            now,
+        )
+
+
+async def read_state(
+    connection: asyncpg.Connection, log: Log, feeds: Collection[Feed]
+) -> tuple[CompactRange, dict[Feed, int]] | None:
+    """Return the log's tree and the last recorded number of each feed (0: none yet).
+
+    ``None`` if a newer log was opened while we waited for this one's lock: lock again.
+
+    Raises:
+        LedgerStateError: the log has entries but no checkpoint over them.
+    """
+    wanted = sorted(feeds)
+    rows = await connection.fetch(
+        _STATE,
+        log.tenant,
+        log.id,
+        log.kind.value,
+        log.size,
+        [feed.source for feed in wanted],
+        [feed.aggregate for feed in wanted],
+    )
+    if rows[0]["newest"] != log.id:
+        return None
+    frontier = rows[0]["frontier"]
+    if frontier is None and log.size:
+        msg = f"log {log.origin} has no checkpoint at its size {log.size}"
+        raise LedgerStateError(msg)
+    tree = CompactRange() if frontier is None else CompactRange.from_bytes(frontier)
+    return tree, {Feed(row["source"], row["aggregate"]): row["last_seq"] for row in rows}
+
+
+async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> None:
+    """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head."""
+    log, entries = batch.log, batch.entries
+    arrivals = [entry.arrival for entry in entries]
+    events = [arrival.event for arrival in arrivals]
+    heads = {arrival.feed: arrival.source_seq for arrival in arrivals}
+    await connection.execute(
+        _APPEND,
+        log.tenant,
+        log.id,
+        log.origin,
+        log.size,
+        batch.recorded,
+        [entry.line for entry in entries],
+        [len(arrival.body) for arrival in arrivals],
+        [entry.leaf for entry in entries],
+        [entry.prev for entry in entries],
+        [arrival.feed.source for arrival in arrivals],
+        [arrival.feed.aggregate for arrival in arrivals],
+        [arrival.source_seq for arrival in arrivals],
+        [event.id for event in events],
+        [event.type for event in events],
+        [event.actor for event in events],
+        [event.subject for event in events],
+        [feed.source for feed in heads],
+        [feed.aggregate for feed in heads],
+        list(heads.values()),
+        [item.node.level for item in batch.nodes],
+        [item.node.index for item in batch.nodes],
+        [item.hash for item in batch.nodes],
+        batch.size,
+        batch.root,
+        batch.frontier.to_bytes(),
+        batch.note,
+        signed_at,
+        [event.correlation for event in events],
+        [event.org_unit for event in events],
+    )
+
+
+async def find_recorded(
+    connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, known: Sequence[Arrival]
+) -> dict[tuple[Feed, int], tuple[LogId, int, bytes]]:
+    """Return log, seq and event bytes of the entries that have the arrivals' numbers."""
+    rows = await connection.fetch(
+        _FIND,
+        tenant,
+        kind.value,
+        [arrival.feed.source for arrival in known],
+        [arrival.feed.aggregate for arrival in known],
+        [arrival.source_seq for arrival in known],
+        _EVENT_OFFSET,
+    )
+    return {
+        (Feed(row["source"], row["aggregate"]), row["source_seq"]): (LogId(row["log_id"]), row["seq"], row["body"])
+        for row in rows
+    }
+
+
+async def find_ids(
+    connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, ids: Sequence[UUID]
+) -> frozenset[UUID]:
+    """Return those of the event ids that a log of this kind already has."""
+    # asyncpg's UUID is a subclass of its own; plain ones compare alike.
+    return frozenset(UUID(int=row["event_id"].int) for row in await connection.fetch(_FIND_IDS, tenant, kind.value, ids))
+
+
+async def find_committed(
+    connection: asyncpg.Connection, tenant: TenantId, log: LogId, positions: Sequence[int]
+) -> list[Committed]:
+    """Return the committed batches in which the entries at ``positions`` are."""
+    found = []
+    for row in await connection.fetch(_COVERING, tenant, log, positions):
+        entries = await connection.fetch(_COVERED, tenant, log, row["start"], row["size"])
+        before = row["frontier"]
+        found.append(
+            Committed(
+                tenant=tenant,
+                origin=row["origin"],
+                note=row["note"],
+                start=row["start"],
+                prev=entries[0]["prev_hash"],
+                frontier=() if before is None else CompactRange.from_bytes(before).hashes,
+                leaves=tuple(entry["leaf_hash"] for entry in entries),
+                recorded=entries[0]["recorded"],
+                places=tuple(
+                    Place(Feed(entry["source"], entry["aggregate"]), entry["source_seq"], entry["event_id"], entry["seq"])
+                    for entry in entries
+                ),
+            )
+        )
+    return found
+
+
+async def quarantine(  # noqa: PLR0913 - one row's columns
+    connection: asyncpg.Connection,
+    tenant: TenantId,
+    *,
+    reason: str,
+    detail: str,
+    subject: str,
+    source_seq: int | None,
+    body: bytes,
+    now: datetime,
+) -> int:
+    """Keep what cannot be recorded, once; return how often it has come."""
+    seen = await connection.fetchval(_QUARANTINE, tenant, reason, detail, subject, source_seq, body, now)
+    return int(seen)
+
+
+def _log(tenant: TenantId, kind: LogKind, row: asyncpg.Record) -> Log:
+    return Log(
+        tenant=tenant,
+        id=LogId(row["id"]),
+        kind=kind,
+        period=None if row["period"] is None else Period(row["period"]),
+        origin=row["origin"],
+        size=row["size"],
+        head=row["head"],
+        last_recorded=row["last_recorded"],
+        opened_at=row["opened_at"],
+        closed_at=row["closed_at"],
+    )

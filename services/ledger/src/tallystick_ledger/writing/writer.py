@@ -1,0 +1,211 @@
+"""The writer: one transaction for each batch and log, with one writer at a time for each log.
+
+Whatever happens between two statements, the transaction either stands with its checkpoint or has not been. What it knows of
+the feeds is what is recorded, so nothing has to be remembered outside the database.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+from tallystick_chassis.catch_up import FeedUnavailableError
+
+from tallystick_ledger.errors import RefusedEventError
+from tallystick_ledger.logs.domain import recorded_at
+from tallystick_ledger.writing import store
+from tallystick_ledger.writing.arrival import read_event
+from tallystick_ledger.writing.batch import build_batch
+from tallystick_ledger.writing.plan import plan
+from tallystick_ledger.writing.receipts import Committed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from tallystick_chassis.catch_up import FeedClient
+    from tallystick_chassis.clock import Clock
+    from tallystick_chassis.database import DutyDatabase
+    from tallystick_chassis.ids import TenantId
+    from tallystick_contracts.message import LogKind
+    from tallystick_tlog.note import Signer
+
+    from tallystick_ledger.logs.domain import LogId
+    from tallystick_ledger.writing.arrival import Arrival, Feed
+    from tallystick_ledger.writing.plan import Plan
+
+MAX_BATCH: Final = 1_000
+"""Entries in one transaction, and so in one receipt: that stays well below the broker's 1 MB a message."""
+
+_ATTEMPTS: Final = 3
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the arrivals: batches to give receipts for, arrivals in conflict, arrivals behind a gap."""
+
+    committed: list[Committed] = field(default_factory=list)
+    conflicts: list[Arrival] = field(default_factory=list)
+    held: list[Arrival] = field(default_factory=list)
+
+
+class LedgerWriter:
+    """Records the events of any tenant, as the service's duty role."""
+
+    def __init__(
+        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, signer: Callable[[str], Signer], clock: Clock
+    ) -> None:
+        self._duty = duty
+        self._feeds = feeds
+        self._prefix = prefix
+        self._signer = signer
+        self._clock = clock
+
+    async def record(self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival]) -> Outcome:
+        """Record arrivals of one tenant and one kind of log; ask their sources for what is missing before them."""
+        outcome = Outcome()
+        reached: dict[Feed, int] = {}
+        waiting = list(arrivals)
+        while waiting:
+            batch, later = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
+            done = await self._record_batch(tenant, kind, batch, outcome)
+            gaps = {feed: last for feed, last in done.gaps.items() if last > reached.get(feed, -1)}
+            reached |= gaps
+            missing = await self._ask_sources(tenant, gaps)
+            asked = {arrival.feed for arrival in missing}
+            outcome.held += [arrival for arrival in done.held if arrival.feed not in asked]
+            waiting = [*missing, *(arrival for arrival in done.held if arrival.feed in asked), *later]
+        return outcome
+
+    async def quarantine(
+        self, tenant: TenantId, error: RefusedEventError, *, subject: str, source_seq: int | None, body: bytes
+    ) -> None:
+        """Keep an event that cannot be recorded, and raise the alarm when it comes for the first time."""
+        async with raw_transaction(self._duty) as connection:
+            seen = await store.quarantine(
+                connection,
+                tenant,
+                reason=error.reason.value,
+                detail=error.detail,
+                subject=subject,
+                source_seq=source_seq,
+                body=body,
+                now=self._clock(),
+            )
+        if seen == 1:
+            log.error("ledger_event_quarantined", tenant=str(tenant), reason=error.reason.value)
+
+    async def _record_batch(
+        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], outcome: Outcome
+    ) -> Plan:
+        taken: frozenset[UUID] = frozenset()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                done, committed = await self._transact(tenant, kind, arrivals, taken)
+                break
+            except asyncpg.UniqueViolationError as error:
+                # An event id under a second number. Looking for ids first would cost every batch an index scan each.
+                if error.constraint_name != "entries_event_once" or attempt == _ATTEMPTS:
+                    raise
+                async with raw_transaction(self._duty) as connection:
+                    taken = await store.find_ids(connection, tenant, kind, [one.event.id for one in arrivals])
+        outcome.committed += committed
+        outcome.conflicts += done.conflicts
+        if done.known:
+            await self._recognise(tenant, kind, done.known, outcome)
+        return done
+
+    async def _transact(
+        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: frozenset[UUID]
+    ) -> tuple[Plan, list[Committed]]:
+        feeds = {arrival.feed for arrival in arrivals}
+        try:
+            async with raw_transaction(self._duty) as connection:
+                state = None
+                while state is None:
+                    ledger, now = await store.lock_log(
+                        connection, tenant, kind, prefix=self._prefix, clock=self._clock
+                    )
+                    state = await store.read_state(connection, ledger, feeds)
+                frontier, heads = state
+                done = plan(arrivals, heads, taken)
+                if not done.fresh:
+                    raise _NothingNewError(done)
+                batch = build_batch(
+                    ledger, frontier, done.fresh, recorded_at(ledger, now), self._signer(ledger.origin)
+                )
+                await store.append(connection, batch, signed_at=now)
+        except _NothingNewError as nothing:
+            return nothing.done, []
+        return done, [Committed.of(batch)]
+
+    async def _recognise(self, tenant: TenantId, kind: LogKind, known: Sequence[Arrival], outcome: Outcome) -> None:
+        """Tell what was recorded before from what only bears its number."""
+        async with raw_transaction(self._duty) as connection:
+            recorded = await store.find_recorded(connection, tenant, kind, known)
+            positions: dict[LogId, list[int]] = {}
+            for arrival in known:
+                place = recorded.get((arrival.feed, arrival.source_seq))
+                if place is None:
+                    continue  # its log was dropped after its retention
+                log_id, seq, body = place
+                if body == arrival.body:
+                    positions.setdefault(log_id, []).append(seq)
+                else:
+                    outcome.conflicts.append(arrival)
+            sources = {arrival.feed.source for arrival in known}
+            for log_id, found in positions.items():
+                for committed in await store.find_committed(connection, tenant, log_id, sorted(found)):
+                    outcome.committed.append(committed.only_for(sources))
+
+    async def _ask_sources(self, tenant: TenantId, gaps: Mapping[Feed, int]) -> list[Arrival]:
+        missing: list[Arrival] = []
+        for feed, last in gaps.items():
+            try:
+                page = await self._feeds.read(tenant, feed.source, feed.aggregate, last)
+            except FeedUnavailableError:
+                log.warning("ledger_source_unavailable", source=feed.source, aggregate=feed.aggregate)
+                continue
+            found = [(one.source_seq, one.body.encode()) for one in page.events]
+            missing += [arrival for arrival in await self._read_all(tenant, found) if arrival.feed == feed]
+        return missing
+
+    async def _read_all(self, tenant: TenantId, numbered: Iterable[tuple[int, bytes]]) -> list[Arrival]:
+        arrivals = []
+        for source_seq, body in numbered:
+            try:
+                arrivals.append(read_event(tenant, source_seq, body))
+            except RefusedEventError as error:
+                await self.quarantine(tenant, error, subject="", source_seq=source_seq, body=body)
+        return arrivals
+
+
+class _NothingNewError(Exception):
+    """Leaves the transaction, so that a log opened for nothing is not opened."""
+
+    def __init__(self, done: Plan) -> None:
+        self.done = done
+        super().__init__()
+
+
+@asynccontextmanager
+async def raw_transaction(duty: DutyDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """Begin on asyncpg's own connection, yield it, commit; roll back on any error."""
+    async with duty.duty() as connection:
+        pooled = await connection.get_raw_connection()
+        raw = pooled.driver_connection
+        if raw is None:
+            msg = "the pool gave no connection"
+            raise asyncpg.InterfaceError(msg)
+        try:
+            async with raw.transaction():
+                yield raw
+        finally:
+            # SQLAlchemy did not see it die, and would hand it out again.
+            if raw.is_closed():
+                await connection.invalidate()

@@ -1,0 +1,227 @@
+"""What the ledger's integration tests start from: its tables in a database of their own, a clock, and sources that send events."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from tallystick_chassis.catch_up import FeedEvent, FeedPage, FeedUnavailableError
+from tallystick_chassis.database import Database, DutyDatabase
+from tallystick_chassis.ids import TenantId
+from tallystick_chassis.migrate import migrate
+from tallystick_cli.stack import database_setup
+from tallystick_cli.stack.temporary import Databases, RunningServers
+from tallystick_contracts.envelope import encode_event
+from tallystick_contracts.generated import identity, ledger
+from tallystick_contracts.message import EventData
+from tallystick_contracts.registry import REGISTRY
+from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.writing.arrival import Arrival, read_event
+from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.writing.writer import LedgerWriter
+from tallystick_tlog.note import VerifierKey
+
+if TYPE_CHECKING:
+    from tallystick_tlog.note import Signer
+
+SEED = bytes(range(32))
+PREFIX = "ledger.test"
+
+
+@pytest.fixture(scope="session")
+def ledger_template(stack: RunningServers) -> Databases:
+    """A database with the ledger's tables; copy it, do not use it."""
+    template = stack.fresh_databases()
+    asyncio.run(
+        migrate(
+            template.dsn(ServiceName.LEDGER, "migrate"),
+            service="ledger",
+            package="tallystick_ledger",
+            ca_file=stack.ca_file,
+        )
+    )
+    return template
+
+
+@pytest.fixture
+def ledger_databases(ledger_template: Databases) -> Databases:
+    """A new database with the ledger's tables, empty."""
+    name = f"t_{secrets.token_hex(6)}"
+    database_setup.copy(ledger_template.servers, ledger_template.name, name)
+    return Databases(ledger_template.servers, name, ledger_template.keys_name)
+
+
+@dataclass
+class SettableClock:
+    """A clock that tests move."""
+
+    now: datetime = datetime(2026, 11, 21, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+async def duty(ledger_databases: Databases, clock: SettableClock) -> AsyncIterator[DutyDatabase]:
+    """The ledger writer's role."""
+    database = DutyDatabase(
+        ledger_databases.dsn(ServiceName.LEDGER, "duty"),
+        "ledger",
+        ca_file=ledger_databases.servers.layout.ca_file,
+        clock=clock,
+    )
+    yield database
+    await database.dispose()
+
+
+@pytest.fixture
+async def database(ledger_databases: Databases, clock: SettableClock) -> AsyncIterator[Database]:
+    """The ledger's runtime role."""
+    database = Database(
+        ledger_databases.dsn(ServiceName.LEDGER, "app"),
+        "ledger",
+        ca_file=ledger_databases.servers.layout.ca_file,
+        clock=clock,
+    )
+    yield database
+    await database.dispose()
+
+
+@pytest.fixture
+async def superuser(ledger_databases: Databases) -> AsyncIterator[asyncpg.Connection]:
+    """A connection that row-level security does not bind: what it is refused, triggers and checks refuse."""
+    connection = await asyncpg.connect(ledger_databases.superuser_dsn(), ssl=_tls(ledger_databases))
+    yield connection
+    await connection.close()
+
+
+def _tls(databases: Databases) -> object:
+    import ssl
+
+    return ssl.create_default_context(cafile=str(databases.servers.layout.ca_file))
+
+
+@dataclass
+class FakeSource:
+    """A source of events: it numbers what it sends per tenant and aggregate and can be asked for it again."""
+
+    numbered: dict[tuple[UUID, str, str], list[bytes]] = field(default_factory=dict)
+    down: bool = False
+    asked: int = 0
+
+    def emit(self, tenant: TenantId, data: EventData, **envelope: object) -> Arrival:
+        """Number one event of ``data`` and return it as it would arrive."""
+        kind = REGISTRY.by_struct(type(data))
+        source = kind.service or "identity"
+        feed = self.numbered.setdefault((tenant, source, kind.aggregate), [])
+        fields: dict[str, object] = {
+            "id": uuid4(),
+            "source": source,
+            "stream": f"{kind.aggregate}:{uuid4()}",
+            "stream_version": 1,
+            "time": datetime(2026, 11, 21, 11, tzinfo=UTC),
+            "actor": source,
+        }
+        if not kind.public:
+            fields |= {"correlation": uuid4().hex, "org_unit": tenant}
+        body = encode_event(data, **{**fields, **envelope})  # type: ignore[arg-type]
+        feed.append(body)
+        return read_event(tenant, len(feed), body)
+
+    def compliance(self, tenant: TenantId, count: int = 1, **envelope: object) -> list[Arrival]:
+        """Emit events of an aggregate that goes to the compliance log."""
+        return [self.emit(tenant, identity.TenantCreated(slug=f"t{n}", name="A"), **envelope) for n in range(count)]
+
+    def exports(self, tenant: TenantId, count: int = 1) -> list[Arrival]:
+        """Emit the ledger's own events: another source, the same log."""
+        return [self.emit(tenant, ledger.ExportCreated(log=str(uuid4()), size=n, entries=n)) for n in range(count)]
+
+    def audit(self, tenant: TenantId, count: int = 1) -> list[Arrival]:
+        """Emit events of an aggregate that goes to the audit log."""
+        return [
+            self.emit(tenant, identity.MagicLinkRejected(reason=identity.MagicLinkRejection.EXPIRED))
+            for _ in range(count)
+        ]
+
+    async def read(self, tenant: UUID, source: str, aggregate: str, after: int) -> FeedPage:
+        """Answer as a source's feed does."""
+        self.asked += 1
+        if self.down:
+            raise FeedUnavailableError(source)
+        bodies = self.numbered.get((tenant, source, aggregate), [])
+        page = bodies[after : after + 500]
+        return FeedPage(
+            tuple(FeedEvent(after + n, body.decode()) for n, body in enumerate(page, start=1)), head=len(bodies)
+        )
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    return FakeSource()
+
+
+@pytest.fixture
+def tenant() -> TenantId:
+    return TenantId(uuid4())
+
+
+@pytest.fixture
+def writer(duty: DutyDatabase, source: FakeSource, clock: SettableClock) -> LedgerWriter:
+    return LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, signer=signer_of(SEED), clock=clock)
+
+
+@dataclass(frozen=True)
+class StoredLog:
+    """Everything the database has of one log."""
+
+    log: asyncpg.Record
+    lines: Sequence[bytes]
+    checkpoints: Sequence[asyncpg.Record]
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The key that signs this log's checkpoints."""
+        signer: Signer = signer_of(SEED)(self.log["origin"])
+        return signer.verifier
+
+
+@dataclass(frozen=True)
+class LedgerReader:
+    """Reads the tables past every policy, for tests to compare."""
+
+    superuser: asyncpg.Connection
+
+    async def logs(self, tenant: TenantId) -> list[StoredLog]:
+        """Return the tenant's logs, compliance first, then by period."""
+        found = []
+        for log in await self.superuser.fetch(
+            "select * from ledger.logs where tenant_id = $1 order by period nulls first", tenant
+        ):
+            lines = await self.superuser.fetch(
+                "select line from ledger.entries where tenant_id = $1 and log_id = $2 order by seq", tenant, log["id"]
+            )
+            checkpoints = await self.superuser.fetch(
+                "select * from ledger.checkpoints where tenant_id = $1 and log_id = $2 order by size", tenant, log["id"]
+            )
+            found.append(StoredLog(log, [row["line"] for row in lines], checkpoints))
+        return found
+
+
+@pytest.fixture
+def reader(superuser: asyncpg.Connection) -> LedgerReader:
+    return LedgerReader(superuser)

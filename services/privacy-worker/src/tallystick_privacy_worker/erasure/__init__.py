@@ -1,0 +1,1 @@
+"""Erasure of a person: the job, its receipts, its end."""

@@ -1,0 +1,1 @@
+"""Key pairs of people and tenants: minted ahead, destroyed at erasure."""
