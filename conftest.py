@@ -1,17 +1,27 @@
 """Servers for tests: real Postgres and NATS, started once for each pytest worker, a fresh database for who asks."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from tallystick_cli.stack import control
 from tallystick_cli.stack.status import Status
-from tallystick_cli.stack.temporary import Databases, RunningServers, running_servers, temporary_folder
+from tallystick_cli.stack.temporary import (
+    Databases,
+    RunningServers,
+    external_servers,
+    running_servers,
+    temporary_folder,
+)
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[RunningServers]:
-    """Postgres and NATS with every role, user, stream and durable; no service runs."""
-    with running_servers() as running:
+    """Postgres and NATS with every role, user, stream and durable; no service runs.
+
+    `TALLY_STACK=external` takes those that already run in `$TALLY_DIR` (`tally up --servers-only`) and leaves them so.
+    """
+    with external_servers() if os.environ.get("TALLY_STACK") == "external" else running_servers() as running:
         yield running
 
 
@@ -33,9 +43,5 @@ def system() -> Iterator[Status]:
 
     Put tests that use it into one group, `@pytest.mark.xdist_group("system")`, so that it starts once.
     """
-    with temporary_folder() as layout:
-        try:
-            yield control.up(layout)
-        finally:
-            if control.is_running(layout):
-                control.down(layout)
+    with temporary_folder() as layout, control.attached(layout) as ready:
+        yield ready

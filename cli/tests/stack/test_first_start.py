@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from tallystick_cli.stack import authority, boot
+from tallystick_cli.stack.temporary import temporary_folder
 from tallystick_contracts.topology import ServiceName
 
 
@@ -16,7 +17,13 @@ def _contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def layout():
+    with temporary_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
 def servers(layout):
     prepared = boot.prepare(layout)
     for name in ServiceName:
@@ -24,7 +31,6 @@ def servers(layout):
     return prepared
 
 
-@pytest.mark.control("DI-01")
 def test_a_second_start_changes_no_secret_and_no_certificate(layout, servers):
     before = _contents(layout.secrets), _contents(layout.authority)
     again = boot.prepare(layout)
@@ -42,6 +48,16 @@ def test_every_secret_lies_in_a_0600_file_below_a_0700_folder(layout):
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     keys = list(layout.authority.glob("*.key"))
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
+
+
+@pytest.mark.control("X-09")
+@pytest.mark.usefixtures("servers")
+def test_every_password_and_key_has_256_random_bits(layout):
+    passwords = [path.read_text() for pattern in ("postgres-*", "client-*") for path in layout.secrets.glob(pattern)]
+    assert {len(base64.urlsafe_b64decode(f"{password}=")) for password in passwords} == {32}
+    keys = [base64.b64decode((layout.secrets / name).read_bytes()) for name in ("csrf-key", "checkpoint-key")]
+    assert {len(key) for key in keys} == {32}
+    assert len({*passwords, *keys}) == len(passwords) + len(keys)
 
 
 def test_a_service_is_told_no_secret_of_another(servers):

@@ -53,7 +53,6 @@ async def _ignore(_error):
     """Permission violations arrive here too; the tests look at their effect."""
 
 
-@pytest.mark.control("DI-01")
 async def test_postgres_killed_comes_back_on_its_port_with_what_was_committed(servers):
     dsn = servers.servers.postgres.dsn("postgres")
     connection = await asyncpg.connect(dsn, ssl=_tls(servers))
@@ -65,7 +64,6 @@ async def test_postgres_killed_comes_back_on_its_port_with_what_was_committed(se
     await connection.close()
 
 
-@pytest.mark.control("DI-01")
 async def test_nats_killed_comes_back_on_its_port_with_what_was_acknowledged(servers):
     identity = await _as(servers, "identity")
     ack = await identity.jetstream().publish("evt.t.identity.user.created", b"kept")
@@ -98,7 +96,6 @@ def test_a_client_without_a_key_gets_nothing_from_nats(servers):
             assert b"Authorization Violation" in secured.recv(4096)
 
 
-@pytest.mark.control("X-14")
 async def test_a_service_cannot_publish_another_services_subject(servers):
     admin = await _as(servers, "admin")
     before = (await admin.jetstream().stream_info("EVT")).state.messages

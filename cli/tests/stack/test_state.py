@@ -15,7 +15,7 @@ def test_ports_are_below_the_ephemeral_range_and_kept(layout):
 def test_a_port_that_a_stranger_took_is_chosen_anew(layout):
     before = state.reserve(layout, ["a", "b"])
     with socket.create_server((ports.LOOPBACK, before.port("a"))):
-        after = state.reserve(layout, ["a", "b"])
+        after = state.reserve(layout, ["a", "b"], patience_s=0)
     assert set(state.moved(before, after)) == {"a"}
     assert state.read(layout) == after
 

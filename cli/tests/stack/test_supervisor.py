@@ -1,11 +1,13 @@
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from tallystick_cli.stack import control, status
-from tallystick_cli.stack.errors import NotRunningError, ServerFailedError
+from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.temporary import temporary_folder
 
@@ -44,7 +46,6 @@ def running(layout):
     return control.up(layout, servers_only=True)
 
 
-@pytest.mark.control("X-13")
 def test_down_stops_every_process_and_up_continues_on_the_same_ports(layout, running):
     processes = [running.pid, *_descendants(running.pid)]
     control.down(layout)
@@ -58,8 +59,38 @@ def test_killing_the_supervisor_leaves_no_process(layout, running):
     processes = _descendants(running.pid)
     assert len(processes) > 3
     os.kill(running.pid, signal.SIGKILL)
-    _wait_until(lambda: not any(_alive(pid) for pid in processes), within_s=3)
     assert status.read(layout).phase == "stopped"
+    # Started anew at once, it waits for the ports its predecessor's servers still hold.
+    assert control.up(layout, servers_only=True).urls == running.urls
+    _wait_until(lambda: not any(_alive(pid) for pid in processes), within_s=3)
+
+
+def test_an_attached_stack_stops_when_its_caller_is_killed():
+    script = (
+        "import time; from tallystick_cli.stack import control; from tallystick_cli.stack.layout import Layout\n"
+        "with control.attached(Layout.at({!r}), servers_only=True): time.sleep(60)"
+    )
+    with temporary_folder() as layout:
+        caller = subprocess.Popen([sys.executable, "-c", script.format(str(layout.root))])
+        _wait_until(lambda: status.read(layout).phase == "ready", within_s=30)
+        processes = [status.read(layout).pid, *_descendants(status.read(layout).pid)]
+        caller.kill()
+        caller.wait()
+        _wait_until(lambda: not any(_alive(pid) for pid in processes), within_s=10)
+        last = layout.log_file("postgres").read_text().strip().splitlines()[-1]
+        assert "database system is shut down" in last
+
+
+def test_ctrl_c_stops_a_supervisor_in_the_foreground_cleanly():
+    with temporary_folder() as layout:
+        command = [sys.executable, "-m", "tallystick_cli.stack.supervisor", str(layout.root), "--servers-only"]
+        supervisor = subprocess.Popen(command)
+        _wait_until(lambda: status.read(layout).phase == "ready", within_s=30)
+        processes = _descendants(supervisor.pid)
+        supervisor.send_signal(signal.SIGINT)
+        assert supervisor.wait(20) == 0
+        assert not any(_alive(pid) for pid in processes)
+        assert status.read(layout).phase == "stopped"
 
 
 @pytest.mark.parametrize("name", ["postgres", "nats", "mail"])
@@ -74,7 +105,9 @@ def test_a_killed_server_runs_again_within_a_second(layout, running, name):
 
 
 def test_a_second_up_finds_the_first(layout, running):
-    assert control.up(layout).pid == running.pid
+    assert control.up(layout, servers_only=True).pid == running.pid
+    with pytest.raises(AlreadyRunningError, match="only the servers run"):
+        control.up(layout)
 
 
 def test_down_without_a_supervisor_says_so(tmp_path):

@@ -1,6 +1,7 @@
 """Reading an export in blocks of whole lines, in constant memory however hostile the file is."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import BinaryIO, Final
 
 import msgspec
@@ -66,7 +67,7 @@ def cut_into_parts(file: BinaryIO, size_bytes: int, part_bytes: int) -> list[Par
         if line_feed >= 0:
             ends.append(nominal + line_feed + 1)
     bounds = [0, *ends, size_bytes]
-    return [Part(start, end) for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [Part(start, end) for start, end in pairwise(bounds)]
 
 
 def read_part(file: BinaryIO, part: Part) -> Iterator[Block]:

@@ -2,12 +2,12 @@
 
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from http.client import HTTPException, HTTPMessage
+from contextlib import AbstractContextManager, contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, BinaryIO, Final, NoReturn, Protocol
+from typing import BinaryIO, Final, Protocol
 from urllib.error import URLError
-from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
 from tallystick_cli.audit.errors import AuditError
 
@@ -45,20 +45,8 @@ class LogSource(Protocol):
         """Read the checkpoint or the key; AuditError if it cannot be read."""
         ...
 
-    def open_entries(self) -> "EntriesContext":
+    def open_entries(self) -> AbstractContextManager[ByteStream]:
         """Open the entries for reading from the first byte."""
-        ...
-
-
-class EntriesContext(Protocol):
-    """A context that gives the stream of entries."""
-
-    def __enter__(self) -> ByteStream:
-        """Open."""
-        ...
-
-    def __exit__(self, *details: object) -> bool | None:
-        """Close."""
         ...
 
 
@@ -107,18 +95,6 @@ class FolderSource:
             yield file
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    """Redirects are refused: they would carry the auditor's cookie to another place."""
-
-    def redirect_request(  # noqa: PLR0913, PLR0917 (the signature is urllib's)
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> NoReturn:
-        """Refuse."""
-        del fp, code, msg, headers
-        message = f"{req.full_url} redirects to {newurl[:200]}; name that address if you trust it"
-        raise AuditError(message)
-
-
 class UrlSource:
     """A server that gives the three files under one address."""
 
@@ -139,9 +115,10 @@ class UrlSource:
         except OSError as error:
             message = f"cannot use {ca} as certificate authorities: {error.strerror or error}"
             raise AuditError(message) from error
+        # Not urllib's usual opener: that one follows redirects, and would carry the auditor's cookie to another place.
         self._opener = OpenerDirector()
-        for handler in (HTTPHandler(), HTTPSHandler(context=context), _NoRedirects()):
-            self._opener.add_handler(handler)
+        self._opener.add_handler(HTTPHandler())
+        self._opener.add_handler(HTTPSHandler(context=context))
 
     def read_small(self, name: str) -> bytes:
         """Read one of the small files."""
@@ -159,7 +136,7 @@ class UrlSource:
         url = f"{self._base}/{name}"
         try:
             with self._opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 (the scheme is checked by open_sources)
-                if response.status != 200:  # noqa: PLR2004 (HTTP's own number)
+                if response.status != 200:
                     message = f"{url} answered {response.status}"
                     raise AuditError(message)
                 yield response
@@ -167,7 +144,7 @@ class UrlSource:
             message = f"cannot read {url}: {error.reason}"
             raise AuditError(message) from error
         except (OSError, HTTPException, ValueError) as error:
-            message = f"cannot read {url}: {error or type(error).__name__}"
+            message = f"cannot read {url}: {str(error) or type(error).__name__}"
             raise AuditError(message) from error
 
 
@@ -185,9 +162,9 @@ def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[L
         if not folder.is_dir():
             message = f"{source} is neither a folder nor an http(s) address"
             raise AuditError(message)
-        if any((folder / name).exists() or (folder / name).is_symlink() for name in (ENTRIES, CHECKPOINT)):
+        if _looks_like_a_log(folder):
             return [FolderSource(folder)]
-        inner = sorted(item for item in folder.iterdir() if item.is_dir() and (item / CHECKPOINT).is_file())
+        inner = sorted(item for item in folder.iterdir() if item.is_dir() and _looks_like_a_log(item))
     except (OSError, ValueError) as error:
         message = f"cannot read {source}: {error}"
         raise AuditError(message) from error
@@ -195,6 +172,11 @@ def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[L
         message = f"{source} holds no log: neither {ENTRIES} and {CHECKPOINT} nor folders with them"
         raise AuditError(message)
     return [FolderSource(item) for item in inner]
+
+
+def _looks_like_a_log(folder: Path) -> bool:
+    # A log that lacks a file must fail, not be passed over.
+    return any((folder / name).exists() or (folder / name).is_symlink() for name in (ENTRIES, CHECKPOINT))
 
 
 def _parse_header(header: str) -> tuple[str, str]:

@@ -108,7 +108,7 @@ def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, ad
         name="identity-init",
         command=(
             *(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.IDENTITY], command),
-            *("--tenant", slug, "--name", name, "--admin", admin),
+            *(f"--tenant={slug}", f"--name={name}", f"--admin={admin}"),
         ),
         log_file=servers.layout.log_file("identity-init"),
         environment=servers.service_environment(ServiceName.IDENTITY),

@@ -1,5 +1,6 @@
 """Starting and stopping a stack from outside: what `tally up`, `tally down`, the demo and tests call."""
 
+import contextlib
 import os
 import select
 import shutil
@@ -7,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from tallystick_cli.stack import postgres_home, state, status
 from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
 from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.program import Program, stop
 from tallystick_cli.stack.services import urls
 from tallystick_cli.stack.status import Status
 
@@ -27,8 +29,46 @@ def up(layout: Layout, *, servers_only: bool = False, report: Callable[[Status],
     Raises `ServerFailedError` with the supervisor's reason.
     """
     layout.create()
-    if not status.is_running(layout):
+    if status.is_running(layout):
+        if not servers_only and _runs_servers_only(status.read(layout)):
+            msg = f"only the servers run in {layout.root}: `tally down` first, then `tally up`"
+            raise AlreadyRunningError(msg)
+    else:
         _start_supervisor(layout, servers_only=servers_only)
+    return _wait_until_ready(layout, report)
+
+
+@contextlib.contextmanager
+def attached(
+    layout: Layout,
+    *,
+    servers_only: bool = False,
+    report: Callable[[Status], None] | None = None,
+) -> Iterator[Status]:
+    """Run a stack for the length of a `with` block; it also stops, cleanly, when the calling thread dies.
+
+    Raises `AlreadyRunningError` when another supervisor owns the folder, `ServerFailedError` when it cannot start.
+    """
+    layout.create()
+    if status.is_running(layout):
+        msg = f"{layout.root} is already running: `tally down` stops it"
+        raise AlreadyRunningError(msg)
+    status.forget(layout)
+    supervisor = Program(
+        name="supervisor",
+        command=_supervisor_command(layout, servers_only=servers_only),
+        log_file=layout.log_file("supervisor"),
+        death_signal=signal.SIGTERM,
+    )
+    process = supervisor.start()
+    try:
+        _wait_for_first_word(layout)
+        yield _wait_until_ready(layout, report)
+    finally:
+        stop(process, supervisor.stop_signal, timeout_s=_DOWN_TIMEOUT_S)
+
+
+def _wait_until_ready(layout: Layout, report: Callable[[Status], None] | None) -> Status:
     deadline = time.monotonic() + _UP_TIMEOUT_S
     while time.monotonic() < deadline:
         now = status.read(layout)
@@ -86,17 +126,29 @@ def endpoints(layout: Layout) -> Mapping[str, str]:
 
 def _start_supervisor(layout: Layout, *, servers_only: bool) -> None:
     status.forget(layout)
-    options = ("--background", "--servers-only") if servers_only else ("--background",)
     log_file = layout.log_file("supervisor")
     log_file.touch(mode=0o600)
     with log_file.open("ab") as log:
         subprocess.run(
-            (sys.executable, "-m", "tallystick_cli.stack.supervisor", str(layout.root), *options),
+            (*_supervisor_command(layout, servers_only=servers_only), "--background"),
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
+    _wait_for_first_word(layout)
+
+
+def _supervisor_command(layout: Layout, *, servers_only: bool) -> tuple[str, ...]:
+    options = ("--servers-only",) if servers_only else ()
+    return (sys.executable, "-m", "tallystick_cli.stack.supervisor", str(layout.root), *options)
+
+
+def _runs_servers_only(now: Status) -> bool:
+    return now.phase == "ready" and not any(name.endswith("-api") for name in now.programs)
+
+
+def _wait_for_first_word(layout: Layout) -> None:
     # Until the supervisor has its lock or has said why not, "not running" would be read as "ended".
     deadline = time.monotonic() + _LOCK_TIMEOUT_S
     while status.read(layout).phase == "stopped" and time.monotonic() < deadline:

@@ -72,10 +72,10 @@ class Layout:
         return self.logs / f"{program}.log"
 
     def create(self) -> None:
-        """Make the folders; those that hold something private get mode 0700."""
+        """Make the folders, private ones with mode 0700; the mail sink makes its Maildir itself."""
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.root.chmod(0o711)
         self.postgres.mkdir(mode=0o711, exist_ok=True)
         self.postgres.chmod(0o711)
-        for folder in (self.secrets, self.authority, self.nats, self.mail, self.logs, self.run):
+        for folder in (self.secrets, self.authority, self.nats, self.logs, self.run):
             folder.mkdir(mode=0o700, exist_ok=True)

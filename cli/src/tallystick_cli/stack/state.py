@@ -1,5 +1,6 @@
 """What a stack decided at its first start and keeps: its ports."""
 
+import time
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -7,6 +8,8 @@ import msgspec
 from tallystick_cli.stack import durable, ports
 from tallystick_cli.stack.errors import StackError
 from tallystick_cli.stack.layout import Layout
+
+_POLL_S = 0.05
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,21 +37,31 @@ def read(layout: Layout) -> State:
         raise StackError(msg) from error
 
 
-def reserve(layout: Layout, names: Iterable[str]) -> State:
+def reserve(layout: Layout, names: Iterable[str], *, patience_s: float = 5.0) -> State:
     """Choose a port for each listener that has none, or whose port another program has taken meanwhile.
 
-    Only the supervisor calls this, before it starts anything.
+    Only the supervisor calls this, before it starts anything. It waits `patience_s` for a taken port, which may be
+    held by a server of a supervisor that was killed a moment ago.
     """
+    deadline = time.monotonic() + patience_s
     before = read(layout)
     chosen: dict[str, int] = dict(before.ports)
     for name in names:
         port = chosen.get(name)
-        if port is None or not ports.is_free(port):
+        if port is None or not _is_free_by(deadline, port):
             chosen[name] = ports.choose(chosen.values())
     after = State(ports=chosen)
     if after != before:
         durable.replace(layout.state_file, msgspec.json.format(msgspec.json.encode(after)), mode=durable.PUBLIC)
     return after
+
+
+def _is_free_by(deadline: float, port: int) -> bool:
+    while not ports.is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def moved(before: State, after: State) -> Mapping[str, int]:

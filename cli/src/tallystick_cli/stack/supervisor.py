@@ -20,6 +20,7 @@ from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import FOLDERS, Servers, urls
 from tallystick_cli.stack.status import Phase, ProgramStatus, Status
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TEND_EVERY_S = 0.05
 _SERVICE_STOP_TIMEOUT_S = 12.0  # they drain for up to 10 s
 _SERVER_STOP_TIMEOUT_S = 15.0
@@ -27,7 +28,7 @@ _SERVICES_READY_TIMEOUT_S = 60.0
 
 
 class _StopRequestedError(Exception):
-    """SIGTERM or SIGINT arrived."""
+    """One of the stop signals arrived."""
 
 
 class Supervisor:
@@ -46,7 +47,7 @@ class Supervisor:
         self._stopping = False
 
     def run(self) -> None:
-        """Start, supervise, and stop in order on SIGTERM or SIGINT; raise `StackError` when it cannot start."""
+        """Start, supervise, and stop in order on SIGTERM, SIGINT or SIGHUP; raise `StackError` when it cannot start."""
         self._layout.create()
         with status.sole_supervisor(self._layout), _signals(self._request_stop):
             problem: str | None = None
@@ -153,8 +154,8 @@ class Supervisor:
 
 @contextlib.contextmanager
 def _signals(on_stop: Callable[[], None]) -> Iterator[None]:
-    """Call back on SIGTERM and SIGINT, and put the former handlers back afterwards."""
-    former = {each: signal.signal(each, lambda *_: on_stop()) for each in (signal.SIGTERM, signal.SIGINT)}
+    """Call back on the stop signals, and put the former handlers back afterwards."""
+    former = {each: signal.signal(each, lambda *_: on_stop()) for each in _STOP_SIGNALS}
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tallystick_contracts.topology import ServiceName
 
-from tallystick_cli.stack import boot, broker_setup, control, database_setup, nats
+from tallystick_cli.stack import boot, broker_setup, control, database_setup, nats, state
 from tallystick_cli.stack.child import Child
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
@@ -67,12 +67,21 @@ class Databases:
 class RunningServers:
     """Postgres and NATS that run now, in a folder of their own."""
 
-    def __init__(self, servers: Servers, postgres: Child, nats_server: Child) -> None:
-        """Take over running children."""
+    def __init__(self, servers: Servers, children: Mapping[str, Child]) -> None:
+        """Take running servers; `children` are those we started ourselves, by name."""
         self.servers = servers
-        self.postgres = postgres
-        self.nats = nats_server
+        self._children = children
         self._migrated = False
+
+    @property
+    def postgres(self) -> Child:
+        """The Postgres process, to kill it; only where we started it."""
+        return self._children["postgres"]
+
+    @property
+    def nats(self) -> Child:
+        """The NATS process, to kill it; only where we started it."""
+        return self._children["nats"]
 
     @property
     def ca_file(self) -> Path:
@@ -131,9 +140,18 @@ def running_servers() -> Iterator[RunningServers]:
         nats_server = stack.enter_context(_running(servers.nats.program))
         boot.wait_until(servers.postgres.is_ready, program=postgres.program, process=postgres.process)
         boot.wait_until(servers.nats.is_ready, program=nats_server.program, process=nats_server.process)
-        running = RunningServers(servers, postgres, nats_server)
+        running = RunningServers(servers, {"postgres": postgres, "nats": nats_server})
         running.reset_broker()
         yield running
+
+
+@contextlib.contextmanager
+def external_servers() -> Iterator[RunningServers]:
+    """Take the servers that run in `$TALLY_DIR` (else `.tally`); `StackError` when they were never started."""
+    layout = Layout.at()
+    running = RunningServers(boot.describe(layout, state.read(layout)), {})
+    running.reset_broker()
+    yield running
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""NATS as Tallystick uses it: atomic batches into JetStream, a low-latency pull from a durable, and core publish/subscribe.
+"""NATS as Tallystick uses it: atomic batches into JetStream, pulls from a durable, core publish and subscribe.
 
-The client reconnects for ever. A service's user may publish its own subjects alone and manages no stream, so nothing here makes
-streams or durables.
+The client reconnects for ever. A service's user may publish its own subjects alone and manages no stream, so nothing
+here makes streams or durables.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Delivery:
         return int(self._message.metadata.num_delivered or 1)
 
     async def ack(self) -> None:
-        """Tell the server that the effect is committed. Not confirmed: a lost acknowledgement means a duplicate, no more."""
+        """Tell the server that the effect is committed. A lost acknowledgement means a duplicate, no more."""
         await self._send(self._message.ack)
 
     async def nak(self, delay_s: float) -> None:
@@ -103,9 +103,10 @@ class Delivery:
 
 
 class Pull:
-    """Messages of one durable. One request is kept open at the server, so that a message comes as soon as it is stored."""
+    """Messages of one durable. A request is kept open at the server, so a message comes as soon as it is stored."""
 
     def __init__(self, bus: Bus, *, stream: str, durable: str) -> None:
+        """Name the durable; nothing is asked yet."""
         self._bus = bus
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._client: Client | None = None
@@ -121,7 +122,7 @@ class Pull:
         self._wake.set()
 
     async def fetch(self, limit: int, wait_s: float) -> list[Delivery]:
-        """Return up to ``limit`` messages: at once what is there, else the first to come within ``wait_s``, else nothing.
+        """Return up to ``limit`` messages: at once what is there, else the first within ``wait_s``, else nothing.
 
         Raises:
             BusUnavailableError: if NATS is away or has no such durable.
@@ -198,14 +199,18 @@ def _status(message: Msg) -> str | None:
     return message.headers.get(Header.STATUS)
 
 
+def _in_batch(headers: Mapping[str, str], batch: str, number: int) -> dict[str, str]:
+    return {**headers, Header.BATCH_ID.value: batch, Header.BATCH_SEQUENCE.value: str(number)}
+
+
 class Bus:
     """One connection to NATS, as one service's user. It connects at its first use, and again for ever."""
 
     def __init__(self, url: str, *, name: str, seed: str | None = None, ca_file: Path | None = None) -> None:
         """Remember where to connect; nothing is sent yet.
 
-        ``name`` is the service's name, also in its inbox prefix (``_INBOX_<name>``), ``seed`` its nkey seed, ``ca_file`` the
-        authority of the server's certificate (for ``tls://``).
+        ``name`` is the service's name, also in its inbox prefix (``_INBOX_<name>``), ``seed`` its nkey seed,
+        ``ca_file`` the authority of the server's certificate (for ``tls://``).
         """
         self._url = url
         self._name = name
@@ -275,19 +280,11 @@ class Bus:
         try:
             async with asyncio.timeout(timeout_s):
                 for number, message in enumerate(messages[:-1], start=1):
-                    headers = {
-                        **message.headers,
-                        Header.BATCH_ID.value: batch,
-                        Header.BATCH_SEQUENCE.value: str(number),
-                    }
-                    await client.publish(message.subject, message.payload, headers=headers)
+                    await client.publish(
+                        message.subject, message.payload, headers=_in_batch(message.headers, batch, number)
+                    )
                 last = messages[-1]
-                headers = {
-                    **last.headers,
-                    Header.BATCH_ID.value: batch,
-                    Header.BATCH_SEQUENCE.value: str(len(messages)),
-                    Header.BATCH_COMMIT.value: "1",
-                }
+                headers = {**_in_batch(last.headers, batch, len(messages)), Header.BATCH_COMMIT.value: "1"}
                 answer = await client.request(last.subject, last.payload, timeout=timeout_s, headers=headers)
         except (nats.errors.Error, OSError) as error:
             raise BusUnavailableError(type(error).__name__) from error
@@ -314,7 +311,7 @@ class Bus:
             raise BusUnavailableError(type(error).__name__) from error
 
     async def subscribe(self, subject: str, hear: Callable[[str, bytes], Awaitable[None]]) -> None:
-        """Call ``hear(subject, payload)`` for each message of core NATS on ``subject``, one at a time, across reconnects.
+        """Call ``hear(subject, payload)`` for each core message on ``subject``, one at a time, across reconnects.
 
         Raises:
             BusUnavailableError: if there is no connection yet; it will hear all the same once there is.

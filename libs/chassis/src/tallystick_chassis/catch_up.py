@@ -9,6 +9,7 @@ import httpx
 import msgspec
 from sqlalchemy import and_, func, select
 
+from tallystick_chassis.http.service_client import ServiceCallError
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import events, feed, feed_heads
@@ -58,8 +59,8 @@ class Getter(Protocol):
 async def read_feed(tx: Transaction, aggregate: str, after: int, limit: int = PAGE) -> FeedPage:
     """Return up to ``limit`` events of ``aggregate`` after number ``after``, of the tenant of the transaction's scope.
 
-    A page stops early at 8 MiB of bodies, but never empty while there is more. ``head`` is 0 for an aggregate that has none.
-    The scope must reach all units, else units out of reach would look like gaps.
+    A page stops early at 8 MiB of bodies, but is never empty while there is more. ``head`` is 0 for an aggregate that
+    has none. The scope must reach all units, else units out of reach would look like gaps.
     """
     tenant = tx.scope.tenant
     head = await tx.execute(
@@ -83,7 +84,7 @@ async def read_feed(tx: Transaction, aggregate: str, after: int, limit: int = PA
     rows = await tx.execute(
         select(page.c.source_seq, page.c.body).where(page.c.taken_bytes < _MAX_PAGE_BYTES).order_by(page.c.source_seq)
     )
-    return FeedPage(events=tuple(FeedEvent(seq, bytes(body).decode()) for seq, body in rows.tuples()), head=last_seq)
+    return FeedPage(events=tuple(FeedEvent(row.source_seq, bytes(row.body).decode()) for row in rows), head=last_seq)
 
 
 class OwnFeed:
@@ -137,5 +138,5 @@ class HttpFeed:
             response = await self._client.get(url, params={"after": after, "limit": PAGE})
             response.raise_for_status()
             return msgspec.json.decode(response.content, type=FeedPage)
-        except (httpx.HTTPError, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (httpx.HTTPError, ServiceCallError, OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise FeedUnavailableError(source) from error

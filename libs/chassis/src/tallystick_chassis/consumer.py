@@ -1,8 +1,9 @@
-"""The consumer: events of one durable, handled once each and in source order, whatever the network and the processes do.
+"""The consumer: events of one durable, handled once each and in source order, whatever network and processes do.
 
-JetStream is the fast path. Right after the cursor: handle, commit, acknowledge. Before it: a duplicate, acknowledge. After it: a
-gap; wait a moment for reordering, then ask the source. Heads tell of what never arrived at all. A handler that fails holds up its
-own sequence only: the event is tried ten times with back-off, then it becomes a dead letter and the cursor goes on.
+JetStream is the fast path. An event right after the cursor: handle, commit, acknowledge. Before it: a duplicate,
+acknowledge. After it: a gap; wait a moment for reordering, then ask the source. Heads tell of what never arrived.
+A handler that fails holds up its own sequence only: the event is tried ten times with back-off, then it becomes a dead
+letter and the cursor goes on.
 """
 
 from __future__ import annotations
@@ -40,8 +41,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.service import Handler
 
-_SUBJECT_PARTS: Final = 5
-# SQLSTATEs that say "not now" and nothing about the event: connection, resources, operator, serialisation, deadlock, locks.
+# SQLSTATEs that say "not now" and nothing about the event: connection, resources, operator, serialisation, locks.
 _PASSING_SQLSTATES: Final = ("08", "53", "57P", "40001", "40P01", "55P")
 
 log = structlog.get_logger(__name__)
@@ -113,6 +113,7 @@ class EventConsumer:
         feeds: FeedClient,
         settings: ConsumerSettings | None = None,
     ) -> None:
+        """Connect the parts; nothing is read yet."""
         self._durable = durable
         self._handlers = handlers
         self._database = database
@@ -184,12 +185,10 @@ class EventConsumer:
         return False
 
     def _read(self, delivery: Delivery) -> Received | None:
-        """Return what was delivered, or nothing and an ERROR log if it is no event: the source's feed has the true one."""
+        """Return what was delivered; nothing, and an ERROR log, if it is no event: the feed has the true one."""
         parts = delivery.subject.split(".")
         try:
-            if len(parts) != _SUBJECT_PARTS:
-                raise ValueError(parts)
-            _, tenant, source, aggregate, _ = parts
+            _, tenant, source, aggregate, _ = parts  # any other number of parts is a ValueError
             seq = int(delivery.headers.get(SEQUENCE_HEADER, ""))
             return read_received(TenantId(UUID(tenant)), FeedKey(source, aggregate), seq, delivery.payload)
         except (ValueError, ContractError) as error:
@@ -366,7 +365,7 @@ class EventConsumer:
         return failure is not None and failure.retry_at > time.monotonic()
 
     def _ready(self, tenant: TenantId, arrived: Sequence[Received], cursors: Mapping[FeedKey, int]) -> list[Received]:
-        """Return what follows the cursors without a gap, each event once, in the order of arrival as far as that is source order."""
+        """Return what follows the cursors without a gap: in source order, and across sequences in order of arrival."""
         waiting: defaultdict[FeedKey, dict[int, Received]] = defaultdict(dict)
         for one in arrived:
             waiting[one.key][one.source_seq] = one

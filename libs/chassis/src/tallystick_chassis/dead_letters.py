@@ -1,6 +1,7 @@
-"""Dead letters: events whose handler failed ten times. They wait, with an ERROR log, for an operator; none is dropped silently.
+"""Dead letters: events whose handler failed ten times. They wait for an operator; none is dropped silently.
 
-``open`` → ``retrying`` (asked for; the worker does it) → ``retried``, or ``open`` again; ``open`` → ``discarded`` with a reason.
+States: ``open`` → ``retrying`` (asked for; the worker does it) → ``retried``, or ``open`` again;
+``open`` → ``discarded``, with a reason.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ from tallystick_chassis.inbox import FeedKey, Received
 from tallystick_chassis.tables import dead_letters
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
-
     from tallystick_chassis.database import DutyDatabase
     from tallystick_chassis.transaction import Transaction
 
@@ -52,7 +51,7 @@ class DeadLetterState(enum.StrEnum):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One event that one consumer could not handle. ``error`` is the exception's type, no more: its text may be personal."""
+    """One event that one consumer could not handle. ``error`` is the exception's type: its text may be personal."""
 
     tenant: UUID
     consumer: str
@@ -73,7 +72,9 @@ class NoSuchDeadLetterError(LookupError):
     """There is no such dead letter in the state that the operation needs."""
 
 
-async def bury(tx: Transaction, one: Received, *, consumer: str, error: str, attempts: int, first_at: datetime) -> None:
+async def bury(  # noqa: PLR0913 - what is known of the failure, by name
+    tx: Transaction, one: Received, *, consumer: str, error: str, attempts: int, first_at: datetime
+) -> None:
     """Store ``one`` as an open dead letter."""
     row = insert(dead_letters).values(
         tenant_id=one.tenant,
@@ -178,7 +179,7 @@ async def retries_asked(duty: DutyDatabase, consumer: str) -> list[DeadLetter]:
         return [_letter(row) for row in rows]
 
 
-def _letter(row: Row[Any]) -> DeadLetter:
+def _letter(row: Any) -> DeadLetter:  # noqa: ANN401 - SQLAlchemy's Row, whose columns mypy cannot follow
     return msgspec.convert(row._mapping, DeadLetter)  # noqa: SLF001 - SQLAlchemy's documented name for the row as a mapping
 
 
@@ -194,7 +195,7 @@ def received_of(letter: DeadLetter, event_type: str) -> Received:
     )
 
 
-async def _move(
+async def _move(  # noqa: PLR0913 - a transition, by name
     tx: Transaction,
     consumer: str,
     event_id: UUID,

@@ -1,4 +1,4 @@
-"""Heads: each source says every two seconds how far each of its aggregates has come, so that a consumer knows what it lacks."""
+"""Heads: every two seconds each source says how far it has come, so that a consumer knows what it lacks."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class HeadAnnouncer:
     """Announces the heads of one service on core NATS."""
 
     def __init__(self, *, duty: DutyDatabase, bus: _Speaker, service: str, clock: Clock) -> None:
+        """Speak for ``service``, reading as its duty role."""
         self._duty = duty
         self._bus = bus
         self._service = service
@@ -71,7 +72,7 @@ class HeadAnnouncer:
         return False
 
     async def _heads(self) -> list[Head]:
-        # Committed events that have no number yet count too: a stalled relay must not look like a consumer that is up to date.
+        # Committed events without a number count too: a stalled relay must not make a consumer look up to date.
         unnumbered = (
             select(outbox.c.tenant_id, outbox.c.aggregate, func.count().label("last_seq"))
             .select_from(

@@ -1,7 +1,7 @@
 """The inbox: an event that arrives any number of times, in any order, has one effect, in source order.
 
-``apply`` is one transaction: first the inbox rows, then the cursors (compare and set), then the effects. A cursor is the last
-``source_seq`` that a consumer has handled of one aggregate of one source; it only goes on by one.
+``apply`` is one transaction: first the inbox rows, then the cursors (compare and set), then the effects. A cursor is
+the last ``source_seq`` that a consumer has handled of one aggregate of one source; it only goes on by one.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Inbox:
     """One consumer's inbox and cursors."""
 
     def __init__(self, *, database: Database, consumer: str, handlers: Mapping[str, Handler]) -> None:
+        """``consumer`` is the durable's name; ``handlers`` are by event type."""
         self._database = database
         self._consumer = consumer
         self._handlers = handlers
@@ -86,7 +87,7 @@ class Inbox:
                     source_cursors.c.tenant_id == tenant, source_cursors.c.consumer == self._consumer
                 )
             )
-            return {FeedKey(source, aggregate): last_seq for source, aggregate, last_seq in rows.tuples()}
+            return {FeedKey(row.source, row.aggregate): row.last_seq for row in rows}
 
     async def apply(self, tenant: TenantId, batch: Sequence[Received], cursors: Mapping[FeedKey, int]) -> None:
         """Handle ``batch`` in one transaction: of each sequence the events right after its cursor, without a gap.

@@ -26,6 +26,7 @@ from tallystick_chassis.policies import silo
 from tallystick_chassis.scope import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from typing import Self
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.settings import KeyEncryptionKeys
+    from tallystick_chassis.transaction import Transaction
 
 _METADATA = MetaData()
 data_keys = Table(
@@ -171,31 +173,46 @@ class KeyStore:
             KeyDestroyed: if the subject was erased.
         """
         scope = self._scope(where)
-        tenant = scope.tenant
         async with self._database.transaction(scope) as tx:
             if create:
-                key = nacl.utils.random(Aead.KEY_SIZE)
-                await tx.execute(
-                    insert(data_keys)
-                    .values(
-                        tenant_id=tenant,
-                        subject=subject,
-                        wrapped=self._wrap.wrap(key, tenant=tenant, subject=subject),
-                        epoch=self._wrap.epoch,
-                        created_at=self._database.clock(),
-                    )
-                    .on_conflict_do_nothing()
-                )
-            found = await tx.execute(
-                select(data_keys).where(data_keys.c.tenant_id == tenant, data_keys.c.subject == subject)
-            )
-            row = found.one_or_none()
+                await self._add(tx, {subject: nacl.utils.random(Aead.KEY_SIZE)})
+            return DataKey(scope.tenant, subject, await self._open(tx, subject))
+
+    async def add(self, where: Scope | TenantId, keys: Mapping[str, bytes]) -> None:
+        """Keep ready-made keys (32 bytes each, such as X25519 private keys) by subject; a subject that has one keeps it."""
+        async with self._database.transaction(self._scope(where)) as tx:
+            await self._add(tx, keys)
+
+    async def reveal(self, where: Scope | TenantId, subject: str) -> bytes:
+        """Return the key of ``subject`` itself, for whoever must compute with it. Errors as for ``data_key``."""
+        async with self._database.transaction(self._scope(where)) as tx:
+            return await self._open(tx, subject)
+
+    async def _add(self, tx: Transaction, keys: Mapping[str, bytes]) -> None:
+        tenant = tx.scope.tenant
+        rows = [
+            {
+                "tenant_id": tenant,
+                "subject": subject,
+                "wrapped": self._wrap.wrap(key, tenant=tenant, subject=subject),
+                "epoch": self._wrap.epoch,
+                "created_at": tx.clock(),
+            }
+            for subject, key in keys.items()
+        ]
+        await tx.execute(insert(data_keys).on_conflict_do_nothing(), rows)
+
+    async def _open(self, tx: Transaction, subject: str) -> bytes:
+        tenant = tx.scope.tenant
+        found = await tx.execute(
+            select(data_keys).where(data_keys.c.tenant_id == tenant, data_keys.c.subject == subject)
+        )
+        row = found.one_or_none()
         if row is None:
             raise KeyUnknown
         if row.wrapped is None:
             raise KeyDestroyed
-        opened = self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=tenant, subject=subject)
-        return DataKey(tenant, subject, opened)
+        return self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=tenant, subject=subject)
 
     async def destroy(self, where: Scope | TenantId, subject: str) -> int:
         """Destroy the subject's data key for good and return how many keys that were: 0 or 1. Safe to repeat."""

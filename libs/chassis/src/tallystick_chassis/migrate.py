@@ -91,3 +91,8 @@ async def current_revision(connection: AsyncConnection, service: str) -> str | N
     """Return the revision that the service's schema has, or ``None`` before the first migration."""
     row = (await connection.execute(text(f"select version_num from {service}.{VERSION_TABLE}"))).first()  # noqa: S608 - the service's own name, a constant
     return None if row is None else str(row[0])
+
+
+def known_revisions(package: str, folder: str = "migrations") -> frozenset[str]:
+    """Return every revision that the code knows. A schema at one it does not know is newer than the code."""
+    return frozenset(script.revision for script in _scripts(package, folder).walk_revisions())

@@ -1,7 +1,8 @@
 """Cross-tenant detection: whether an id that a request did not find belongs to another tenant.
 
-The request itself cannot know and answers the same in both cases, at the same speed; it leaves a row in ``misses``. This job looks
-the id up as the duty role, which may read ids of all tenants and nothing else, and records an attempt with the tenant that asked.
+The request itself cannot know and answers the same in both cases, at the same speed; it leaves a row in ``misses``.
+This job looks the id up as the duty role, which may read ids of all tenants, and records an attempt with the tenant
+that asked.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class MissChecker:
     async def step(self) -> bool:
         """Look up one batch of misses; say whether there may be more.
 
-        An attempt is recorded before its miss is deleted, in a stream named after the miss: a crash between records it once.
+        An attempt is recorded before its miss is deleted, in a stream named after the miss: so once, whatever happens.
         """
         async with self._duty.duty() as connection:
             batch = (await connection.execute(select(misses).order_by(misses.c.position).limit(_BATCH))).all()

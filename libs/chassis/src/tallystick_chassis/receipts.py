@@ -1,4 +1,4 @@
-"""Receipts: an outbox row goes only when the ledger has proved, under its pinned key, that it holds the event's very bytes.
+"""Receipts: an outbox row goes only when the ledger has proved, under its pinned key, that it holds the very bytes.
 
 A receipt that does not hold is an ERROR log and deletes nothing; the rows stay and are published again.
 """

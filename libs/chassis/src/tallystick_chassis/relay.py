@@ -1,8 +1,9 @@
 """The relay: from the outbox to JetStream, with a number for every event that never changes.
 
-One relay at a time serves a tenant (a row lock that others skip). It numbers what has *committed*, so a transaction that commits
-late gets a later number and none is lost; it commits the numbers; only then it publishes, in source order and within a time
-limit, so that a frozen NATS does not hold the lock. What the ledger has not confirmed is published again.
+One relay at a time serves a tenant (a row lock that others skip). It numbers what has *committed*, so a transaction
+that commits late gets a later number and none is lost; it commits the numbers; only then it publishes, in source order
+and within a time limit, so that a frozen NATS does not hold the lock. What the ledger has not confirmed is published
+again.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class Relay:
     def __init__(
         self, *, duty: DutyDatabase, bus: Publisher, service: str, clock: Clock, settings: RelaySettings | None = None
     ) -> None:
+        """Connect the parts; nothing is read or sent yet."""
         self._duty = duty
         self._bus = bus
         self._service = service
@@ -73,7 +75,7 @@ class Relay:
         self._settings = settings or RelaySettings()
 
     async def step(self) -> bool:
-        """Number, then publish, one batch for each tenant that has something to send; say whether there may be more.
+        """Send one batch for each tenant that has events waiting: number, then publish. Say whether there may be more.
 
         Raises:
             BusUnavailableError: if NATS did not confirm in time. Everything numbered stays so; the next step sends it.
@@ -89,7 +91,7 @@ class Relay:
         return more
 
     async def number(self, tenant: UUID) -> int:
-        """Give the tenant's committed, unnumbered events their ``source_seq``; return how many. Nothing if another relay is at it."""
+        """Number the tenant's committed events that have no number; return how many (0 also where another relay is)."""
         async with self._duty.duty() as connection:
             if not await _lock(connection, tenant):
                 return 0
@@ -227,10 +229,9 @@ class Relay:
 async def _lock(connection: AsyncConnection, tenant: UUID) -> bool:
     """Take the tenant's feed for this transaction; say no if another relay has it."""
     # A relay that freezes with the lock in hand loses its transaction instead of stopping the tenant.
+    limit = func.set_config("idle_in_transaction_session_timeout", _LOCK_IDLE_LIMIT_MS, literal(value=True))
     wanted = (
-        select(
-            feed_locks.c.tenant_id, func.set_config("idle_in_transaction_session_timeout", _LOCK_IDLE_LIMIT_MS, True)
-        )  # noqa: FBT003 - the SQL function's is_local
+        select(feed_locks.c.tenant_id, limit)
         .where(feed_locks.c.tenant_id == tenant)
         .with_for_update(skip_locked=True)
     )

@@ -25,6 +25,7 @@ def create_chassis_tables(op: Operations, service: str) -> None:
         "where idempotency_key is not null"
     )
     op.execute(f"create index outbox_position on {service}.outbox (tenant_id, position)")
+    op.execute(f"create index outbox_published_at on {service}.outbox (published_at)")
     op.execute(f"create unique index feed_event_id on {service}.feed (tenant_id, event_id)")
     op.execute(f"create index dead_letters_state on {service}.dead_letters (tenant_id, state, last_at)")
 

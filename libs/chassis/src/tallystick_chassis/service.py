@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
+    from tallystick_chassis.bus import Bus, Pull
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.http.authentication import Authenticator
@@ -45,7 +46,8 @@ class Wiring:
 
     ``handlers`` are by event type (``identity.user.created``). ``miss_tables`` are the service's tables with ``(tenant_id, id)`` in
     which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others ask identity.
-    ``readiness`` adds named checks that raise when they fail.
+    ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the worker's own connection to
+    NATS (the ledger's writer); what it adds to the list of pulls is closed with the process.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -54,6 +56,7 @@ class Wiring:
     miss_tables: Sequence[str] = ()
     authenticator: Authenticator | None = None
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    bus_jobs: Callable[[Bus, list[Pull]], Sequence[Job]] | None = None
 
 
 @dataclass(slots=True)

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
+    from tallystick_chassis.service import Handler
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_contracts.envelope import Event
+
 Log = Any  # structlog's bound logger: its methods come from its configuration
 
 ALLOWED_FIELDS: Final = frozenset(
@@ -169,6 +173,20 @@ def span(
         except Exception as error:
             opened.set_status(Status(StatusCode.ERROR, type(error).__name__))
             raise
+
+
+def traced(handler: Handler) -> Handler:
+    """Return ``handler`` with the event's correlation in its logs and calls, in a span below the event's own trace."""
+
+    async def handle(tx: Transaction, event: Event) -> None:
+        reset = current_correlation.set(event.correlation)
+        try:
+            with span(f"handle {event.type}", kind=SpanKind.CONSUMER, parent=event.trace, event_type=event.type):
+                await handler(tx, event)
+        finally:
+            current_correlation.reset(reset)
+
+    return handle
 
 
 def current_traceparent() -> str | None:

@@ -46,6 +46,8 @@ async def run_worker(runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> N
     pulls: list[Pull] = []
     try:
         jobs = [*chassis_jobs(runtime, wiring, bus, pulls), *wiring.jobs]
+        if wiring.bus_jobs is not None:
+            jobs += wiring.bus_jobs(bus, pulls)
         await supervise(jobs, stop, grace_s=_GRACE_S)
     finally:
         for pull in pulls:

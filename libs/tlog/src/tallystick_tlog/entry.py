@@ -84,7 +84,7 @@ def format_recorded(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
-def build_line(  # noqa: PLR0913, PLR0917 (an entry has six parts, and a Struct per line would cost the hot path)
+def build_line(  # noqa: PLR0917 (an entry has six parts, and a Struct per line would cost the hot path)
     event: bytes,
     log: str,
     prev: bytes,

@@ -13,7 +13,7 @@ class Fault:
     detail: str
 
 
-class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a malfunction
+class Refusal(Exception):
     """A rule of the domain refuses a command; subclasses fix the problem's code, HTTP status and title."""
 
     code: ClassVar[str] = "refused"
@@ -106,6 +106,14 @@ class AttemptSubmitted(Refusal):
 
     code = "attempt_submitted"
     title = "This attempt has already been submitted"
+
+
+class ItemUnknown(Refusal):
+    """A version has no such item."""
+
+    code = "item_unknown"
+    status = 422
+    title = "This version has no such item"
 
 
 class NothingChanges(Refusal):

@@ -1,7 +1,7 @@
 """The tables of assessment's own, as SQLAlchemy Core sees them; created by the first migration, used by the stores.
 
 Written without a schema; the chassis translates to ``assessment``. ``tenant_id`` stands first in every key, so that a
-foreign id never answers "exists". Rows of content belong to the tenant's root unit, rows of a candidate to the candidate's.
+foreign id never answers "exists". Content belongs to the root unit, a candidate's rows to the candidate's unit.
 """
 
 from sqlalchemy import (
@@ -158,7 +158,7 @@ score_versions = Table(
     Column("points_milli", Integer, nullable=False),
     Column("max_points_milli", Integer, nullable=False),
     Column("passed", Boolean, nullable=False),
-    Column("items", LargeBinary, nullable=False),  # canonical JSON: item id to points in thousandths
+    Column("item_points", LargeBinary, nullable=False),  # canonical JSON: item id to points in thousandths
     Column("recorded_at", _TIME, nullable=False),
     ForeignKeyConstraint(["tenant_id", "submission_id"], ["submissions.tenant_id", "submissions.id"]),
 )

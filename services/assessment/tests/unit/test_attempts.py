@@ -4,13 +4,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from tallystick_contracts.generated.assessment import AttemptAnswered, AttemptStarted, SubmissionFinalised
-
 from tallystick_assessment.attempts import domain
 from tallystick_assessment.canonical import canonical_json, content_hash
 from tallystick_assessment.evaluations.domain import Snapshot
 from tallystick_assessment.questions.items import ItemId
 from tallystick_assessment.refusals import AttemptExpired, AttemptSubmitted
+from tallystick_contracts.generated.assessment import AttemptAnswered, AttemptStarted, SubmissionFinalised
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ATTEMPT = UUID(int=1)

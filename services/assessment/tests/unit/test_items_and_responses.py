@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from tallystick_assessment.canonical import canonical_json
 from tallystick_assessment.evaluations.document import EvaluationDocument, check
 from tallystick_assessment.questions.items import Item

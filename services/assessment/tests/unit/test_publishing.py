@@ -6,7 +6,6 @@ from uuid import UUID
 
 import msgspec
 import pytest
-
 from tallystick_assessment.canonical import canonical_json
 from tallystick_assessment.evaluations.document import EvaluationDocument
 from tallystick_assessment.evaluations.domain import Publication, publish

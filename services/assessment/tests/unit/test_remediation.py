@@ -7,12 +7,11 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from hypothesis.strategies import sampled_from
-from tallystick_contracts.generated.assessment import RemediationApplied, RemediationProposed, RemediationReverted
-
 from tallystick_assessment.refusals import RemediationNotApplied, RemediationStale, RemediationSuperseded
 from tallystick_assessment.remediation import domain
 from tallystick_assessment.remediation.domain import Diff, Remediation, RemediationId, Sitting, Status, SubmissionId
 from tallystick_assessment.scoring.domain import Score, scored
+from tallystick_contracts.generated.assessment import RemediationApplied, RemediationProposed, RemediationReverted
 
 PASS = 60
 SUBMISSIONS = [UUID(int=number) for number in range(1, 4)]
@@ -84,7 +83,12 @@ class Remediations(RuleBasedStateMachine):
     def propose(self, item: str, after: int, spared: UUID) -> None:
         sittings = [
             Sitting(
-                submission, "p", UUID(int=50), score, score.items[item] if submission == spared else after, False
+                submission,
+                "p",
+                UUID(int=50),
+                score,
+                score.items[item] if submission == spared else after,
+                holds_certificate=False,
             )
             for submission, score in self.newest().items()
         ]
@@ -120,9 +124,7 @@ class Remediations(RuleBasedStateMachine):
             proposed.replaced[change.submission_id] = versions[-1].items[proposed.item]
             versions.append(domain.with_item(versions[-1], proposed.item, change.item_after_milli, PASS))
         self.stack.append((chosen, {}))
-        proposed.state = domain.evolve(
-            proposed.state, RemediationApplied(application=proposed.state.application + 1)
-        )
+        proposed.state = domain.evolve(proposed.state, RemediationApplied(application=proposed.state.application + 1))
 
     @precondition(lambda self: self.proposals)
     @rule(number=sampled_from(range(6)))
@@ -130,9 +132,7 @@ class Remediations(RuleBasedStateMachine):
         chosen = list(self.proposals)[number % len(self.proposals)]
         proposed = self.proposals[chosen]
         try:
-            effect = domain.revert(
-                proposed.state, remediation_id=chosen, in_force=self.in_force(proposed.item)
-            )
+            effect = domain.revert(proposed.state, remediation_id=chosen, in_force=self.in_force(proposed.item))
         except RemediationNotApplied:
             assert proposed.state.status is Status.PROPOSED
             return

@@ -6,7 +6,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tallystick_assessment.evaluations.document import EvaluationDocument
 from tallystick_assessment.questions.items import (
     Item,
@@ -100,7 +99,7 @@ matching = st.builds(
     stem=st.just("?"),
     left=st.just(OPTIONS),
     right=st.just(OPTIONS),
-    key=st.fixed_dictionaries({name: names for name in OPTIONS}),
+    key=st.fixed_dictionaries(dict.fromkeys(OPTIONS, names)),
 )
 
 

@@ -10,7 +10,6 @@ from tallystick_chassis.scope import Scope
 
 if TYPE_CHECKING:
     from litestar import Request
-
     from tallystick_chassis.ids import TenantId
 
 SERVICE_NAME = "identity"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import msgspec
-
 from tallystick_chassis.settings import KeyEncryptionKeys, Secret, SecretKey, Settings
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - the loader evaluates the annotations
+from pathlib import Path
 
 from tallystick_chassis import settings
-from tallystick_chassis.settings import Secret, SecretKey
+from tallystick_chassis.settings import PublicKey, Secret, SecretKey
 
 
 class Settings(settings.Settings, frozen=True, kw_only=True):
@@ -16,6 +16,7 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     """
 
     checkpoint_key: SecretKey
+    ledger_key: PublicKey
     ledger_origin: str
     client_secret: Secret
     session_jwks_file: Path

@@ -62,7 +62,9 @@ def confirmed(outcome: Outcome, arrivals: list[Arrival], stored: StoredLog) -> s
     proved: set[str] = set()
     for message in receipt_messages(outcome.committed):
         receipt = Receipt.from_json(message.payload)
-        sources = {arrival.feed.source for arrival in arrivals if str(arrival.event.id) in {e.id for e in receipt.events}}
+        sources = {
+            arrival.feed.source for arrival in arrivals if str(arrival.event.id) in {e.id for e in receipt.events}
+        }
         assert {f"rcpt.{source}" for source in sources} == {message.subject}
         proved.update(verify_receipt(receipt, bodies, [stored.verifier]))
     return proved
@@ -240,7 +242,7 @@ STEPS = ("lock_log", "read_state", "append")
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_connection_that_dies_between_any_two_statements_leaves_nothing_and_loses_nothing(  # noqa: PLR0913 - fixtures
+async def test_a_connection_that_dies_between_any_two_statements_leaves_nothing_and_loses_nothing(
     writer: LedgerWriter,
     source: FakeSource,
     tenant: TenantId,

@@ -26,7 +26,16 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 def audit_log(period: str, *, closed: bool = False) -> Log:
     start = period_start(Period(period))
     return Log(
-        TENANT, LogId(UUID(int=1)), LogKind.AUDIT, Period(period), "o", 0, bytes(32), start, start, start if closed else None
+        TENANT,
+        LogId(UUID(int=1)),
+        LogKind.AUDIT,
+        Period(period),
+        "o",
+        0,
+        bytes(32),
+        start,
+        start,
+        start if closed else None,
     )
 
 

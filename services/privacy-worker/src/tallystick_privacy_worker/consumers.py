@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 from tallystick_contracts.generated.identity import UserCreated, UserDeleted
-from tallystick_contracts.registry import ERASURE_RECEIPTS
+from tallystick_contracts.registry import ERASURE_RECEIPTS, ErasureReceipt
 from tallystick_privacy_worker.erasure.commands import order
 from tallystick_privacy_worker.erasure.domain import Receipt
 from tallystick_privacy_worker.erasure.store import add_receipts
@@ -49,7 +49,7 @@ def handlers(keys: KeyStore) -> Mapping[str, Handler]:
 
     async def on_erasure_receipt_given(tx: Transaction, event: Event) -> None:
         data = event.data
-        if isinstance(data, tuple(ERASURE_RECEIPTS.values())):
+        if isinstance(data, ErasureReceipt):
             reported = [
                 Receipt(event.source, one.name, one.outcome.value, one.items, event.time) for one in data.stores
             ]

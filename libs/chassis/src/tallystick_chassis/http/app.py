@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
+from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
 
 from tallystick_chassis.http.authentication import Authentication
 from tallystick_chassis.http.bodies import MAX_BODY_BYTES, StrictRequest
@@ -30,7 +31,8 @@ from tallystick_chassis.http.tokens import TokenVerifier
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal, Runtime
 from tallystick_chassis.telemetry import get_log
-from tallystick_contracts.registry import REGISTRY
+from tallystick_contracts.capabilities import SERVICE_CAPABILITIES, Capability
+from tallystick_contracts.topology import SERVICES, ServiceName
 
 if TYPE_CHECKING:
     from litestar.types import AfterExceptionHookHandler
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from tallystick_chassis.settings import Settings
 
 _SERVER_ERROR = 500
-_SERVICES = ("identity", "assessment", "ledger", "privacy", "verification")
 
 
 def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Readiness | None = None) -> Litestar:
@@ -51,40 +52,34 @@ def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Re
     """
     settings: Settings = runtime.settings
     readiness = readiness or Readiness({})
-    authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(settings, runtime))
-    own_urls = [settings.public_url, *(url for name in _SERVICES if (url := settings.url_of(name)) is not None)]
+    authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(runtime))
+    own_urls = [settings.public_url, *(url for name in SERVICES if (url := settings.url_of(name)) is not None)]
     refusals = RefusalRecorder(runtime.database, runtime.sealer, runtime.clock)
-    own_feed = [feed_route(service.name)] if is_source(service.name) else []
-    app = Litestar(
-        route_handlers=[*wiring.routes, *own_feed, *health_routes(readiness, service.version)],
-        guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock)],
-        dependencies={
-            "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
-            "principal": Provide(_principal, sync_to_thread=False),
-            "runtime": Provide(_runtime, sync_to_thread=False),
-        },
-        exception_handlers={Exception: problem_response},
-        after_exception=[_recording(refusals)],
-        request_class=StrictRequest,
-        request_max_body_size=MAX_BODY_BYTES,
-        # The document is made for tests and the reference; no route serves it.
-        openapi_config=OpenAPIConfig(
-            title=f"Tallystick {service.name}", version=service.version, enabled_endpoints=set()
-        ),
-        state=State({"runtime": runtime, "readiness": readiness}),
-        signature_types=[Scope, Principal, Runtime],
-        logging_config=None,
-        debug=False,
-        pdb_on_exception=False,
-    )
+    with warnings.catch_warnings():
+        # Litestar 3 will want parameters marked by kind; until we go there, their names say it.
+        warnings.simplefilter("ignore", LitestarDeprecationWarning)
+        app = Litestar(
+            route_handlers=[*wiring.routes, feed_route(service.name), *health_routes(readiness, service.version)],
+            guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock)],
+            dependencies={
+                "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
+                "principal": Provide(_principal, sync_to_thread=False),
+                "runtime": Provide(_runtime, sync_to_thread=False),
+            },
+            exception_handlers={Exception: problem_response},
+            after_exception=[_recording(refusals)],
+            request_class=StrictRequest,
+            request_max_body_size=MAX_BODY_BYTES,
+            openapi_config=None,  # its routes would be public ones
+            state=State({"runtime": runtime, "readiness": readiness}),
+            signature_types=[Scope, Principal, Runtime],
+            logging_config=None,
+            debug=False,
+            pdb_on_exception=False,
+        )
     check_declarations(app, service.name)
     app.asgi_handler = Edge(app.asgi_handler, app, authentication)
     return app
-
-
-def is_source(service: str) -> bool:
-    """Say whether the service emits events that others may have to read from it."""
-    return any(kind.service == service for kind in REGISTRY)
 
 
 def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:
@@ -93,8 +88,9 @@ def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:
     return TokenVerifier.from_file(settings.session_jwks_file, clock=runtime.clock)
 
 
-def _remote(settings: Settings, runtime: Runtime) -> RemoteAuthenticator | None:
-    if settings.session_jwks_file is None:
+def _remote(runtime: Runtime) -> RemoteAuthenticator | None:
+    # Verification may not ask about sessions: there, nobody but a service can be known.
+    if Capability.SESSION_INTROSPECT not in SERVICE_CAPABILITIES[ServiceName(runtime.service)]:
         return None
     return RemoteAuthenticator(runtime.service_client)
 
@@ -115,7 +111,7 @@ def _runtime(request: Request[Any, Any, Any]) -> Runtime:
     return runtime
 
 
-def _recording(refusals: RefusalRecorder) -> AfterExceptionHookHandler:
+def _recording(refusals: RefusalRecorder) -> AfterExceptionHookHandler[Any]:
     async def record(error: Exception, scope: AsgiScope) -> None:
         context = context_of(scope)
         context.route = f"{scope.get('method', '')} {scope.get('path_template') or 'unmatched'}"

@@ -57,7 +57,7 @@ class CsrfCheck:
             CsrfFailed: if ``Origin`` was sent and is not ours.
         """
         origin = connection.headers.get("origin")
-        if connection.scope["method"] not in SAFE_METHODS and origin is not None and origin not in self._origins:
+        if connection.scope.get("method") not in SAFE_METHODS and origin is not None and origin not in self._origins:
             raise CsrfFailed
 
     def check_session(self, connection: ASGIConnection, known: Introspection) -> None:  # type: ignore[type-arg]
@@ -66,7 +66,7 @@ class CsrfCheck:
         Raises:
             CsrfFailed: unless header, cookie and session agree.
         """
-        if connection.scope["method"] in SAFE_METHODS:
+        if connection.scope.get("method") in SAFE_METHODS:
             return
         self.check_origin(connection)
         header = connection.headers.get(CSRF_HEADER, "")

@@ -37,7 +37,7 @@ _UNAUTHORIZED = 401
 T = TypeVar("T")
 
 
-class ServiceCallError(Exception):
+class ServiceCallError(ConnectionError):
     """A call to another service failed. ``status`` is its answer, ``None`` if there was none in time."""
 
     def __init__(self, service: str, status: int | None, code: str = "") -> None:

@@ -55,7 +55,7 @@ async def units_of_people(tx: Transaction, people: Sequence[str]) -> dict[str, U
             columns.tenant_id == tx.scope.tenant, columns.person.in_(list(people)), columns.erased_at.is_(None)
         )
     )
-    return {person: unit for person, unit in rows}
+    return {row.person: row.org_unit_id for row in rows}
 
 
 async def insert_assignments(tx: Transaction, rows: Sequence[Assignment]) -> None:
@@ -69,7 +69,7 @@ async def assignment_of(tx: Transaction, assignment_id: UUID, *, person: str | N
     if person is not None:
         query = query.where(assignments.c.person == person)
     row = (await tx.execute(query)).first()
-    return Assignment(*row) if row else None
+    return Assignment._make(row) if row else None
 
 
 async def list_assignments(tx: Transaction, *, after: UUID | None, limit: int) -> list[Assignment]:
@@ -78,7 +78,7 @@ async def list_assignments(tx: Transaction, *, after: UUID | None, limit: int) -
     if after is not None:
         query = query.where(assignments.c.id > after)
     rows = await tx.execute(query.order_by(assignments.c.id).limit(limit))
-    return [Assignment(*row) for row in rows]
+    return [Assignment._make(row) for row in rows]
 
 
 async def own_assignments(tx: Transaction, person: str) -> list[OwnAssignment]:
@@ -110,15 +110,13 @@ async def own_assignments(tx: Transaction, person: str) -> list[OwnAssignment]:
         )
         .order_by(assignments.c.issued_at, assignments.c.id)
     )
-    return [OwnAssignment(*row) for row in rows]
+    return [OwnAssignment._make(row) for row in rows]
 
 
 async def started(tx: Transaction, assignment_id: UUID) -> bool:
     """Say whether an assignment has its attempt."""
     found = await tx.execute(
-        select(attempts.c.id).where(
-            attempts.c.tenant_id == tx.scope.tenant, attempts.c.assignment_id == assignment_id
-        )
+        select(attempts.c.id).where(attempts.c.tenant_id == tx.scope.tenant, attempts.c.assignment_id == assignment_id)
     )
     return found.first() is not None
 

@@ -1,4 +1,4 @@
-"""A candidate's commands: start, answer, submit; and what they see of their attempt. All of them for the owner alone."""
+"""A candidate's commands: start, answer, submit; and what they see of it. All for the owner alone."""
 
 import secrets
 from datetime import datetime
@@ -60,7 +60,7 @@ class AttemptView(msgspec.Struct, frozen=True):
     responses: dict[str, Response]
 
 
-async def start_attempt(  # noqa: PLR0913 - the caller's address and agent are two of them
+async def start_attempt(
     tx: Transaction, cipher: Cipher, sealer: Sealer, assignment_id: UUID, *, ip: str, user_agent: str
 ) -> Started:
     """Start the one attempt of an assignment, and its clock.

@@ -59,15 +59,13 @@ async def insert_attempt(tx: Transaction, row: AttemptRow) -> bool:
     return made.first() is not None
 
 
-async def own_attempt(
-    tx: Transaction, attempt_id: UUID, person: str, *, for_update: bool = False
-) -> AttemptRow | None:
+async def own_attempt(tx: Transaction, attempt_id: UUID, person: str, *, for_update: bool = False) -> AttemptRow | None:
     """Return the person's attempt; with ``for_update`` its row is held, so that its commands come one by one."""
     query = select(*_COLUMNS).where(
         attempts.c.tenant_id == tx.scope.tenant, attempts.c.id == attempt_id, attempts.c.person == person
     )
     row = (await tx.execute(query.with_for_update() if for_update else query)).first()
-    return AttemptRow(*row) if row else None
+    return AttemptRow._make(row) if row else None
 
 
 async def mark_submitted(tx: Transaction, attempt_id: UUID, now: datetime) -> None:
@@ -83,7 +81,7 @@ def _place(attempt_id: UUID, item_id: str, revision: int) -> str:
     return f"answer/{attempt_id}/{item_id}/{revision}"
 
 
-async def insert_answer(  # noqa: PLR0913 - a row's fields, by name
+async def insert_answer(
     tx: Transaction,
     cipher: Cipher,
     attempt: AttemptRow,
@@ -128,11 +126,11 @@ async def newest_answers(
     )
     rows = await tx.execute(query if item_id is None else query.where(columns.item_id == item_id))
     found = {}
-    for name, revision, sealed in rows.all():
-        if sealed is None:
+    for row in rows.all():
+        if row.content is None:
             continue
-        place = _place(attempt_id, name, revision)
-        plain = await cipher.decrypt_for(tx.scope.tenant, person, sealed, place=place)
+        place = _place(attempt_id, row.item_id, row.revision)
+        plain = await cipher.decrypt_for(tx.scope.tenant, person, row.content, place=place)
         content = msgspec.json.decode(plain, type=_Content)
-        found[ItemId(name)] = SavedAnswer(ItemId(name), revision, content.response)
+        found[ItemId(row.item_id)] = SavedAnswer(ItemId(row.item_id), row.revision, content.response)
     return found

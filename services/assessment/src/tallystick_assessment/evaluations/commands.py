@@ -20,7 +20,8 @@ from tallystick_assessment.canonical import SALT_BYTES
 from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.evaluations import store
 from tallystick_assessment.evaluations.document import EvaluationDocument
-from tallystick_assessment.evaluations.domain import Publication, QuestionVersion, Snapshot, publish
+from tallystick_assessment.evaluations.domain import Publication, Snapshot, publish
+from tallystick_assessment.questions.domain import QuestionVersion
 from tallystick_assessment.questions.items import item_type
 from tallystick_assessment.questions.paper import without_key
 from tallystick_assessment.questions.store import insert_questions, questions_of
@@ -119,7 +120,7 @@ async def _release(tx: Transaction, cipher: Cipher, snapshot: Snapshot, units: S
     items = [without_key(question.item) for question in await questions_of(tx, cipher, snapshot)]
     released = []
     for unit in dict.fromkeys(units):
-        if not await store.insert_paper(tx, cipher, unit, snapshot, items, tx.clock()):
+        if not await store.insert_paper(tx, cipher, unit=unit, snapshot=snapshot, items=items, now=tx.clock()):
             continue
         event = EvaluationReleased(
             evaluation_id=str(snapshot.evaluation_id), version=snapshot.version, unit_id=str(unit)

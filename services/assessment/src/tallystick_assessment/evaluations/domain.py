@@ -5,24 +5,11 @@ from uuid import UUID
 
 import msgspec
 
-from tallystick_assessment.canonical import canonical_json, content_hash, salted_hash
+from tallystick_assessment.canonical import canonical_json, content_hash
 from tallystick_assessment.evaluations.document import Alignment, EvaluationDocument, check
+from tallystick_assessment.questions.domain import QuestionVersion
 from tallystick_assessment.questions.items import Item, Matching, MultipleChoice, ShortText, item_type, points_milli
 from tallystick_assessment.refusals import Unchanged
-
-
-class QuestionVersion(msgspec.Struct, frozen=True):
-    """One version of one question with its key; ``salt`` (32 bytes) makes its hash say nothing about its content."""
-
-    question_id: UUID
-    version: int
-    item: Item
-    salt: bytes
-
-    @property
-    def content_hash(self) -> str:
-        """Salted SHA-256 of the item with its key, hexadecimal."""
-        return salted_hash(self.salt, canonical_json(self.item))
 
 
 class SnapshotItem(msgspec.Struct, frozen=True):
@@ -38,7 +25,7 @@ class SnapshotItem(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """An evaluation version in full but for question text and keys; its canonical bytes are stored and never re-made."""
+    """An evaluation version in full but for question text and keys; its canonical bytes are what is stored."""
 
     evaluation_id: UUID
     version: int

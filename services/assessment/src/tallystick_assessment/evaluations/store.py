@@ -57,9 +57,7 @@ async def list_evaluations(tx: Transaction) -> list[Listed]:
     """Return every evaluation in scope with its newest version, by short name."""
     versions = evaluation_versions.c
     rows = await tx.execute(
-        select(
-            evaluations.c.id, evaluations.c.slug, func.max(versions.version), func.max(versions.published_at)
-        )
+        select(evaluations.c.id, evaluations.c.slug, func.max(versions.version), func.max(versions.published_at))
         .join(
             evaluation_versions,
             (versions.tenant_id == evaluations.c.tenant_id) & (versions.evaluation_id == evaluations.c.id),
@@ -68,7 +66,7 @@ async def list_evaluations(tx: Transaction) -> list[Listed]:
         .group_by(evaluations.c.id, evaluations.c.slug)
         .order_by(evaluations.c.slug)
     )
-    return [Listed(*row) for row in rows]
+    return [Listed._make(row) for row in rows]
 
 
 async def insert_evaluation(tx: Transaction, evaluation_id: UUID, slug: str) -> bool:
@@ -128,7 +126,7 @@ def _place(tenant: TenantId, unit: UUID, evaluation_id: UUID, version: int) -> s
 
 
 async def insert_paper(
-    tx: Transaction, cipher: Cipher, unit: UUID, snapshot: Snapshot, items: Sequence[PaperItem], now: datetime
+    tx: Transaction, cipher: Cipher, *, unit: UUID, snapshot: Snapshot, items: Sequence[PaperItem], now: datetime
 ) -> bool:
     """Store a version's paper in a unit; False when it is there already."""
     key = {

@@ -1,6 +1,6 @@
 """The eight kinds of item an evaluation can hold, and the rules that make one valid."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, NewType
@@ -126,35 +126,37 @@ def points_milli(item: Item) -> int:
     return 0 if isinstance(item, Essay) else item.points * 1000
 
 
-def _unknown(names: object, known: Mapping[str, str], pointer: str) -> Iterator[Fault]:
-    for index, name in enumerate(names if isinstance(names, tuple) else ()):
-        if name not in known:
-            yield Fault(f"{pointer}/{index}", "names no option of this item")
-
-
 def item_faults(item: Item, pointer: str) -> Iterator[Fault]:
-    """Yield what contradicts itself in an item that already has the right form; ``pointer`` is where the item stands."""
+    """Yield what contradicts itself in an item that already has the right form; ``pointer`` says where it stands."""
+    key = f"{pointer}/key"
     match item:
         case SingleChoice() | MultipleChoice():
-            yield from _unknown(item.key, item.options, f"{pointer}/key")
-            if not item.key or len(set(item.key)) != len(item.key):
-                yield Fault(f"{pointer}/key", "needs at least one option and none twice")
-        case TrueFalse():
-            if len(item.key) != 1:
-                yield Fault(f"{pointer}/key", "needs exactly one of true and false")
-        case Numeric():
-            if not item.key.value.is_finite() or not item.key.tolerance.is_finite() or item.key.tolerance < 0:
-                yield Fault(f"{pointer}/key", "needs a finite value and a tolerance of zero or more")
-        case Ordering():
-            if sorted(item.key) != sorted(item.options):
-                yield Fault(f"{pointer}/key", "must name every option once")
+            yield from _choice_faults(item, key)
+        case TrueFalse() if len(item.key) != 1:
+            yield Fault(key, "needs exactly one of true and false")
+        case Numeric(key=NumericKey(value=value, tolerance=tolerance)):
+            if not value.is_finite() or not tolerance.is_finite() or tolerance < 0:
+                yield Fault(key, "needs a finite value and a tolerance of zero or more")
+        case Ordering() if sorted(item.key) != sorted(item.options):
+            yield Fault(key, "must name every option once")
         case Matching():
-            if set(item.key) != set(item.left):
-                yield Fault(f"{pointer}/key", "must match every left side once")
-            if not set(item.key.values()) <= set(item.right):
-                yield Fault(f"{pointer}/key", "names no right side of this item")
-        case Essay():
-            if item.rubric and sum(criterion.points for criterion in item.rubric) != item.points:
-                yield Fault(f"{pointer}/rubric", "its points must add up to the item's")
-        case ShortText():
+            yield from _matching_faults(item, key)
+        case Essay() if item.rubric and sum(criterion.points for criterion in item.rubric) != item.points:
+            yield Fault(f"{pointer}/rubric", "its points must add up to the item's")
+        case _:
             pass
+
+
+def _choice_faults(item: SingleChoice | MultipleChoice, pointer: str) -> Iterator[Fault]:
+    for index, name in enumerate(item.key):
+        if name not in item.options:
+            yield Fault(f"{pointer}/{index}", "names no option of this item")
+    if not item.key or len(set(item.key)) != len(item.key):
+        yield Fault(pointer, "needs at least one option and none twice")
+
+
+def _matching_faults(item: Matching, pointer: str) -> Iterator[Fault]:
+    if set(item.key) != set(item.left):
+        yield Fault(pointer, "must match every left side once")
+    if not set(item.key.values()) <= set(item.right):
+        yield Fault(pointer, "names no right side of this item")

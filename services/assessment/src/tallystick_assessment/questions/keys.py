@@ -36,9 +36,7 @@ def with_key(item: Item, key: object) -> Item:
     except msgspec.ValidationError as error:
         # The library's sentence may quote the key, so it is not passed on.
         raise KeyInvalid(faults=[Fault("/new_key", "does not have the form of this item's key")]) from error
-    faults = [
-        Fault(fault.pointer.replace("/key", "/new_key", 1), fault.detail) for fault in item_faults(changed, "")
-    ]
+    faults = [Fault(fault.pointer.replace("/key", "/new_key", 1), fault.detail) for fault in item_faults(changed, "")]
     if faults:
         raise KeyInvalid(faults=faults)
     return changed

@@ -10,7 +10,8 @@ from tallystick_chassis.transaction import Transaction
 
 from tallystick_assessment.canonical import canonical_json
 from tallystick_assessment.cipher import Cipher
-from tallystick_assessment.evaluations.domain import QuestionVersion, Snapshot
+from tallystick_assessment.evaluations.domain import Snapshot
+from tallystick_assessment.questions.domain import QuestionVersion
 from tallystick_assessment.questions.items import Item, item_type
 from tallystick_assessment.tables import question_versions
 
@@ -59,11 +60,13 @@ async def load_questions(
             columns.tenant_id == tx.scope.tenant, tuple_(columns.question_id, columns.version).in_(list(wanted))
         )
     )
-    found = {}
-    for question_id, version, sealed in rows.all():
-        plain = await cipher.decrypt_content(tx.scope.tenant, sealed, place=_place(question_id, version))
+    found: dict[tuple[UUID, int], QuestionVersion] = {}
+    for row in rows.all():
+        place = _place(row.question_id, row.version)
+        plain = await cipher.decrypt_content(tx.scope.tenant, row.content, place=place)
         content = msgspec.json.decode(plain, type=_Content)
-        found[question_id, version] = QuestionVersion(question_id, version, content.item, content.salt)
+        question = QuestionVersion(row.question_id, row.version, content.item, content.salt)
+        found[question.question_id, question.version] = question
     return found
 
 

@@ -32,7 +32,7 @@ class Score(msgspec.Struct, frozen=True):
     items: dict[str, int]
 
 
-def score_item(item: Item, response: Response | None) -> int:
+def score_item(item: Item, response: Response | None) -> int:  # noqa: PLR0911 - one return for each type of item
     """Return the points for a checked response in thousandths, from 0 to the item's; no response earns nothing."""
     full = points_milli(item)
     if response is None:
@@ -60,8 +60,9 @@ def score_item(item: Item, response: Response | None) -> int:
 
 def score(items: Sequence[Item], responses: Mapping[ItemId, Response], pass_mark_percent: int) -> Score:
     """Return the score of a whole submission; ``pass_mark_percent`` is 0 to 100 of the points that can be scored."""
-    earned = {item.id: score_item(item, responses.get(ItemId(item.id))) for item in items if not isinstance(item, Essay)}
-    return scored(earned, sum(map(points_milli, items)), pass_mark_percent)
+    in_total = [item for item in items if not isinstance(item, Essay)]
+    earned = {item.id: score_item(item, responses.get(ItemId(item.id))) for item in in_total}
+    return scored(earned, sum(map(points_milli, in_total)), pass_mark_percent)
 
 
 def scored(items: Mapping[str, int], max_points_milli: int, pass_mark_percent: int) -> Score:

@@ -56,7 +56,7 @@ _COLUMNS = (
     score_versions.c.points_milli,
     score_versions.c.max_points_milli,
     score_versions.c.passed,
-    score_versions.c.items,
+    score_versions.c.item_points,
     score_versions.c.recorded_at,
 )
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(:name, 0))").bindparams(bindparam("name"))
@@ -103,7 +103,7 @@ async def record(tx: Transaction, versions: Sequence[ScoreVersion]) -> None:
                 "points_milli": one.score.points_milli,
                 "max_points_milli": one.score.max_points_milli,
                 "passed": one.score.passed,
-                "items": canonical_json(one.score.items),
+                "item_points": canonical_json(one.score.items),
                 "recorded_at": one.recorded_at,
             }
             for one in versions
@@ -209,7 +209,7 @@ def _read(row: Row[Any]) -> ScoreVersion:
             points_milli=row.points_milli,
             max_points_milli=row.max_points_milli,
             passed=row.passed,
-            items=msgspec.json.decode(row.items, type=dict[str, int]),
+            items=msgspec.json.decode(row.item_points, type=dict[str, int]),
         ),
         recorded_at=row.recorded_at,
     )

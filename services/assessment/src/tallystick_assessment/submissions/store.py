@@ -56,7 +56,7 @@ async def submission_of(tx: Transaction, submission_id: UUID) -> Submission | No
     """Return a submission in scope."""
     query = select(*_COLUMNS).where(submissions.c.tenant_id == tx.scope.tenant, submissions.c.id == submission_id)
     row = (await tx.execute(query)).first()
-    return Submission(*row) if row else None
+    return Submission._make(row) if row else None
 
 
 async def list_submissions(
@@ -76,4 +76,4 @@ async def list_submissions(
     if after is not None:
         query = query.where(submissions.c.id > after)
     rows = await tx.execute(query.order_by(submissions.c.id).limit(limit))
-    return [Submission(*row) for row in rows]
+    return [Submission._make(row) for row in rows]

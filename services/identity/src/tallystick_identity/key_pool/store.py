@@ -50,7 +50,7 @@ async def add_keys(tx: Transaction, keys: Sequence[PoolKey]) -> None:
 async def claim_keys(tx: Transaction, wanted: int) -> list[PoolKey]:
     """Take ``wanted`` keys out of the pool, or fewer when it holds fewer."""
     rows = await tx.execute(_CLAIM, {"tenant": tx.scope.tenant, "wanted": wanted})
-    return [PoolKey(key_id, bytes(public_key)) for key_id, public_key in rows]
+    return [PoolKey(key_id, bytes(public_key)) for key_id, public_key in map(tuple, rows)]
 
 
 async def pool_size(tx: Transaction) -> int:

@@ -8,6 +8,7 @@ from tallystick_chassis.ids import OrgUnitId
 from tallystick_chassis.scope import AllUnits
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import OrgUnitCreated
+
 from tallystick_identity.errors import NameTaken
 from tallystick_identity.org_units import store
 from tallystick_identity.org_units.store import OrgUnit

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import OrgUnitId
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from tallystick_contracts.generated.identity import (
     UserCreated,
     UserDeleted,
 )
+
 from tallystick_identity.errors import EmailTaken, KeyPoolEmpty
 from tallystick_identity.key_pool.store import PoolKey, claim_keys
 from tallystick_identity.people import store
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.transaction import Transaction
+
     from tallystick_identity.people.private_data import PrivateData
     from tallystick_identity.people.store import PersonRow
 
@@ -170,9 +172,7 @@ class People:
             name=await self._sealer.for_person(
                 tx, row.person, event_id=event_id, field="name", value=newcomer.display_name
             ),
-            email=await self._sealer.for_person(
-                tx, row.person, event_id=event_id, field="email", value=newcomer.email
-            ),
+            email=await self._sealer.for_person(tx, row.person, event_id=event_id, field="email", value=newcomer.email),
         )
         await tx.append(
             f"user-{row.person}", 0, [EventDraft(created, id=event_id, subject=row.person, org_unit=row.home_unit)]

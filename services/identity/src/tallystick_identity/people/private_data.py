@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallystick_chassis.keystore import KeyDestroyedError
+from tallystick_chassis.keystore import KeyDestroyed
 
 if TYPE_CHECKING:
     from tallystick_chassis.ids import TenantId
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 ERASED = "[erased]"
 
 
-def _aad(tenant: TenantId, person: str, field: str) -> bytes:
-    # A ciphertext moved to another person, tenant or column does not open.
-    return f"identity.people.{field}:{tenant}:{person}".encode()
+_EMAIL = b"identity.people.email"
+_NAME = b"identity.people.name"
 
 
 class PrivateData:
@@ -28,23 +27,23 @@ class PrivateData:
         """Make the person's data key and return the ciphertexts of address and name."""
         key = await self._keys.data_key(tenant, person, create=True)
         return (
-            key.encrypt(email.encode(), aad=_aad(tenant, person, "email")),
-            key.encrypt(name.encode(), aad=_aad(tenant, person, "name")),
+            key.encrypt(email.encode(), aad=_EMAIL),
+            key.encrypt(name.encode(), aad=_NAME),
         )
 
     async def email(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str | None:
         """Return the address, or ``None`` once erased."""
-        return await self._read(tenant, person, "email", ciphertext)
+        return await self._read(tenant, person, _EMAIL, ciphertext)
 
     async def name(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str:
         """Return the name, or ``[erased]``."""
-        return await self._read(tenant, person, "name", ciphertext) or ERASED
+        return await self._read(tenant, person, _NAME, ciphertext) or ERASED
 
-    async def _read(self, tenant: TenantId, person: str, field: str, ciphertext: bytes | None) -> str | None:
+    async def _read(self, tenant: TenantId, person: str, purpose: bytes, ciphertext: bytes | None) -> str | None:
         if ciphertext is None:
             return None
         try:
             key = await self._keys.data_key(tenant, person)
-        except KeyDestroyedError:
+        except KeyDestroyed:
             return None
-        return key.decrypt(bytes(ciphertext), aad=_aad(tenant, person, field)).decode()
+        return key.decrypt(bytes(ciphertext), aad=purpose).decode()

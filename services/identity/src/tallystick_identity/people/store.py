@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 
 if TYPE_CHECKING:
@@ -46,9 +45,7 @@ class PersonRow:
     deleted_at: datetime | None
 
 
-_COLUMNS = (
-    "id, person, org_unit_id, key_id, email_ciphertext, name_ciphertext, token_version, created_at, deleted_at"
-)
+_COLUMNS = "id, person, org_unit_id, key_id, email_ciphertext, name_ciphertext, token_version, created_at, deleted_at"
 _INSERT = text(
     "insert into identity.people (tenant_id, id, org_unit_id, person, key_id, email_index, email_ciphertext, "
     "name_ciphertext, created_at) "
@@ -68,8 +65,7 @@ _BY_ID_LOCKED = text(
 )
 _BY_PERSON = text(f"select {_COLUMNS} from identity.people where tenant_id = :tenant and person = :person")
 _BY_INDEX = text(
-    f"select {_COLUMNS} from identity.people "
-    "where tenant_id = :tenant and email_index = :index and deleted_at is null"
+    f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null"
 )
 _PAGE = text(
     f"select {_COLUMNS} from identity.people where tenant_id = :tenant and deleted_at is null "
@@ -87,10 +83,6 @@ _DELETE = text(
 _SCRUB = text(
     "update identity.people set email_index = null, email_ciphertext = null, name_ciphertext = null, erased_at = :now, "
     "deleted_at = coalesce(deleted_at, :now) where tenant_id = :tenant and person = :person and erased_at is null"
-)
-_SCRUB_DIRECTORY = text(
-    "update identity.directory_people set public_key = null, erased_at = :now "
-    "where tenant_id = :tenant and person = :person and erased_at is null"
 )
 _EMAIL_INDEX = text("select email_index from identity.people where tenant_id = :tenant and person = :person")
 
@@ -176,7 +168,6 @@ async def email_index_of(tx: Transaction, person: str) -> bytes | None:
 
 
 async def scrub(tx: Transaction, person: str, *, now: datetime) -> int:
-    """Remove name, address and index, and the directory's public key; return how many rows were scrubbed."""
-    parameters = {"tenant": tx.scope.tenant, "person": person, "now": now}
-    scrubbed = (await tx.execute(_SCRUB, parameters)).rowcount
-    return scrubbed + (await tx.execute(_SCRUB_DIRECTORY, parameters)).rowcount
+    """Remove name, address and index; return how many rows were scrubbed."""
+    result = await tx.execute(_SCRUB, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    return result.rowcount

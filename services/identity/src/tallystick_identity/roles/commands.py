@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tallystick_chassis.ids import new_id
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import RoleAssigned, RoleChanged, RoleRevoked
+
 from tallystick_identity.errors import NameTaken
 from tallystick_identity.roles import store
 from tallystick_identity.roles.store import GrantRow, Role

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 
 if TYPE_CHECKING:
@@ -171,4 +170,4 @@ async def revoke_all_grants(tx: Transaction, person: str, *, now: datetime) -> l
 async def effective_grants(tx: Transaction, person: str, *, now: datetime) -> list[EffectiveGrant]:
     """Return the person's grants in force with their capabilities and every unit they cover."""
     rows = await tx.execute(_EFFECTIVE, {"tenant": tx.scope.tenant, "person": person, "now": now})
-    return [EffectiveGrant(role, tuple(capabilities), tuple(units)) for role, capabilities, units in rows]
+    return [EffectiveGrant(role, tuple(capabilities), tuple(units)) for role, capabilities, units in map(tuple, rows)]

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID  # noqa: TC003 - msgspec reads it
+from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
-
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.introspection import INTROSPECT_PATH, Introspection, IntrospectionRequest
 from tallystick_chassis.http.tokens import LIFETIME, public_jwks
-from tallystick_chassis.scope import Scope  # noqa: TC001 - Litestar reads it
-from tallystick_chassis.service import Principal  # noqa: TC001 - Litestar reads it
+from tallystick_chassis.scope import Scope
+from tallystick_chassis.service import Principal
 from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, Capability
 from tallystick_contracts.generated.identity import SessionEnd
+
 from tallystick_identity.errors import InvalidClient, SessionOver, UnsupportedGrantType
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import scope_before_sign_in
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from litestar.types import ControllerRouterHandler
-
     from tallystick_chassis.database import Database
     from tallystick_chassis.http.tokens import TokenSigner
     from tallystick_chassis.transaction import Transaction
+
     from tallystick_identity.people.private_data import PrivateData
     from tallystick_identity.sessions.introspection import Introspector
 
@@ -92,9 +92,7 @@ def session_routes(  # noqa: PLR0913 - what the routes share, by name
         return Response(None, status_code=204, cookies=session_cookies(credentials, csrf_key=csrf_key))
 
     @post("/api/v1/auth/logout", opt={"capability": Capability.SESSION_OWN}, status_code=200)
-    async def logout(
-        request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal
-    ) -> Response[bytes]:
+    async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[bytes]:
         """End the session that makes the request."""
 
         async def run(tx: Transaction) -> SignedOut:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tallystick_chassis.ids import PersonRef, new_id, new_secret
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import LoginSucceeded, SessionCreated, SessionEnd, SessionRevoked
+
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.roles.store import effective_grants
 from tallystick_identity.sessions import store
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.http.tokens import TokenSigner
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.transaction import Transaction
+
     from tallystick_identity.people.store import PersonRow
     from tallystick_identity.request_edge import Origin
 
@@ -85,9 +87,7 @@ class Sessions:
         if person is None or person.deleted_at is not None:
             return None
         now = tx.clock()
-        verdict = judge_refresh(
-            session, secret_hash(presented.secret), token_version=person.token_version, now=now
-        )
+        verdict = judge_refresh(session, secret_hash(presented.secret), token_version=person.token_version, now=now)
         if verdict is Verdict.REUSED:
             await end_session(tx, session, reason=SessionEnd.REUSE)
         if verdict in {Verdict.REUSED, Verdict.OVER}:
@@ -118,9 +118,7 @@ class Sessions:
         for stream, kind in streams:
             event_id = new_id()
             sealed = {
-                field: await self._sealer.for_person(
-                    tx, person.person, event_id=event_id, field=field, value=value
-                )
+                field: await self._sealer.for_person(tx, person.person, event_id=event_id, field=field, value=value)
                 for field, value in (("ip", origin.ip), ("user_agent", origin.user_agent))
             }
             data = kind(person=person.person, session_ref=session.session_ref, **sealed)

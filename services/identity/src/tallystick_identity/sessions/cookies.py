@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from litestar.datastructures import Cookie
-
 from tallystick_chassis.http.authentication import SESSION_COOKIE
 from tallystick_chassis.http.csrf import CSRF_COOKIE, csrf_token
+
 from tallystick_identity.sessions.domain import ABSOLUTE_LIMIT, TOKEN_LIFETIME
 
 if TYPE_CHECKING:
@@ -35,14 +35,14 @@ def expired_cookies() -> list[Cookie]:
 
 
 def _session_cookie(value: str, max_age_s: int) -> Cookie:
-    return Cookie(SESSION_COOKIE, value, path="/", max_age=max_age_s, secure=True, httponly=True, samesite="lax")
+    return Cookie(SESSION_COOKIE, value=value, path="/", max_age=max_age_s, secure=True, httponly=True, samesite="lax")
 
 
 def _refresh_cookie(value: str, max_age_s: int) -> Cookie:
     return Cookie(
-        REFRESH_COOKIE, value, path=REFRESH_PATH, max_age=max_age_s, secure=True, httponly=True, samesite="strict"
+        REFRESH_COOKIE, value=value, path=REFRESH_PATH, max_age=max_age_s, secure=True, httponly=True, samesite="strict"
     )
 
 
 def _csrf_cookie(value: str, max_age_s: int) -> Cookie:
-    return Cookie(CSRF_COOKIE, value, path="/", max_age=max_age_s, secure=True, httponly=False, samesite="lax")
+    return Cookie(CSRF_COOKIE, value=value, path="/", max_age=max_age_s, secure=True, httponly=False, samesite="lax")

@@ -9,6 +9,7 @@ from tallystick_chassis.http.introspection import INACTIVE, Grant, Introspection
 from tallystick_chassis.http.tokens import TokenError
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
+
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.store import effective_grants

@@ -43,7 +43,14 @@ _ERASE = text("delete from identity.sessions where tenant_id = :tenant and perso
 def _session(row: tuple[Any, ...]) -> Session:
     identifier, person, ref, version, amr, refresh, previous, *times = row
     return Session(
-        identifier, person, ref, version, tuple(amr), bytes(refresh), None if previous is None else bytes(previous), *times
+        identifier,
+        person,
+        ref,
+        version,
+        tuple(amr),
+        bytes(refresh),
+        None if previous is None else bytes(previous),
+        *times,
     )
 
 
@@ -79,9 +86,7 @@ async def find_by_ref(tx: Transaction, session_ref: str) -> Session | None:
 
 async def rotate(tx: Transaction, identifier: UUID, *, refresh_hash: bytes, now: datetime) -> None:
     """Put a new secret in place of the newest, which becomes the previous."""
-    await tx.execute(
-        _ROTATE, {"tenant": tx.scope.tenant, "id": identifier, "refresh_hash": refresh_hash, "now": now}
-    )
+    await tx.execute(_ROTATE, {"tenant": tx.scope.tenant, "id": identifier, "refresh_hash": refresh_hash, "now": now})
 
 
 async def end_session(tx: Transaction, session_ref: str, *, reason: str, now: datetime) -> bool:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
-
 from tallystick_chassis.http.pages import Pages
 from tallystick_chassis.http.problems import FieldError
+
 from tallystick_identity.errors import InvalidInput, LinkNotAccepted
 from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
 from tallystick_identity.request_edge import origin_of, scope_before_sign_in
@@ -21,7 +21,6 @@ from tallystick_identity.tenants.store import tenant_by_slug
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
-
     from tallystick_chassis.database import Database, DutyDatabase
 
 NONCE_COOKIE = "__Host-tally_login"
@@ -80,9 +79,7 @@ def sign_in_routes(
             raise LinkNotAccepted
         nonce = request.cookies.get(NONCE_COOKIE, "")
         async with database.transaction(scope_before_sign_in(request, link.tenant)) as tx:
-            signed_in = await sign_in.use(
-                tx, link, token=data.token, nonce=nonce, origin=origin_of(request)
-            )
+            signed_in = await sign_in.use(tx, link, token=data.token, nonce=nonce, origin=origin_of(request))
         # Raised after the commit: the record of the refusal must stay.
         if signed_in is None:
             raise LinkNotAccepted
@@ -105,7 +102,7 @@ def sign_in_routes(
 def _nonce_cookie(nonce: str) -> Cookie:
     return Cookie(
         NONCE_COOKIE,
-        nonce,
+        value=nonce,
         path="/",
         max_age=int(LIFETIME.total_seconds()) if nonce else 0,
         secure=True,

@@ -12,11 +12,11 @@ from uuid import UUID
 
 import msgspec
 from nacl.public import PublicKey, SealedBox
-
 from tallystick_chassis.ids import TenantId, new_id, new_secret
 from tallystick_chassis.sealing import TenantKeyMissing
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import MagicLinkConsumed, MagicLinkRejected, MagicLinkRejection
+
 from tallystick_identity.people.domain import blind_index
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.sessions.commands import Method
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.transaction import Transaction
     from tallystick_contracts.generated.common import Sealed
+
     from tallystick_identity.people.store import PersonRow
     from tallystick_identity.request_edge import Origin
     from tallystick_identity.sessions.commands import Credentials, Sessions
@@ -75,18 +76,14 @@ class SignIn:
         )
         return nonce
 
-    async def use(
-        self, tx: Transaction, link: LinkId, *, token: str, nonce: str, origin: Origin
-    ) -> SignedIn | None:
+    async def use(self, tx: Transaction, link: LinkId, *, token: str, nonce: str, origin: Origin) -> SignedIn | None:
         """Use a link once; ``None`` when it is refused, for a reason that only the record knows.
 
         The request's row is locked first, so of two at once exactly one wins.
         """
         now = tx.clock()
         request, links = await store.find_locked(tx, link.request)
-        refusal = judge(
-            request, links, token_hash=secret_hash(token), nonce_hash=secret_hash(nonce), now=now
-        )
+        refusal = judge(request, links, token_hash=secret_hash(token), nonce_hash=secret_hash(nonce), now=now)
         person = None
         if request is not None and request.person is not None:
             person = await find_by_ref(tx, request.person)

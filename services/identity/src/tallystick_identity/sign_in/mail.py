@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import aiosmtplib
 import msgspec
-
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
 from tallystick_chassis.ids import TenantId, new_secret
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.common import Sealed
 from tallystick_contracts.generated.identity import LoginFailed, LoginFailure, MagicLinkRequested
+
 from tallystick_identity.people.store import find_by_email
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.sign_in import store
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.telemetry import Log
     from tallystick_chassis.transaction import Transaction
+
     from tallystick_identity.people.private_data import PrivateData
 
 BATCH = 20
@@ -110,7 +111,9 @@ class LinkMailer:
         scope = Scope.for_duty(tenant, SERVICE_NAME, correlation=correlation)
         async with self._database.transaction(scope) as tx:
             now = self._clock()
-            pending = await store.claim_request(tx, request, now=now, next_attempt_at=now + timedelta(seconds=_RETRY_FIRST_S))
+            pending = await store.claim_request(
+                tx, request, now=now, next_attempt_at=now + timedelta(seconds=_RETRY_FIRST_S)
+            )
             if pending is None:
                 return None
             slug = await slug_of(tx)
@@ -148,9 +151,7 @@ class LinkMailer:
         await store.mark_done(tx, pending.id, now=now)
 
     async def _send(self, mails: list[Mail]) -> None:
-        client = aiosmtplib.SMTP(
-            hostname=self._postbox.host, port=self._postbox.port, timeout=_SMTP_TIMEOUT_S
-        )
+        client = aiosmtplib.SMTP(hostname=self._postbox.host, port=self._postbox.port, timeout=_SMTP_TIMEOUT_S)
         async with client:
             for mail in mails:
                 try:

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import TenantId
+
 from tallystick_identity.sign_in.domain import LoginRequest
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
     from tallystick_chassis.transaction import Transaction
 
 
@@ -80,16 +79,16 @@ _LINKS = text("select token_hash from identity.magic_links where tenant_id = :te
 _CONSUME = text("update identity.login_requests set consumed_at = :now where tenant_id = :tenant and id = :id")
 _EXPIRED_TENANTS = text("select distinct tenant_id from identity.login_requests where expires_at < :before")
 _PRUNE = text("delete from identity.login_requests where tenant_id = :tenant and expires_at < :before")
-_ERASE = text("delete from identity.login_requests where tenant_id = :tenant and (email_index = :email_index or person = :person)")
+_ERASE = text(
+    "delete from identity.login_requests where tenant_id = :tenant and (email_index = :email_index or person = :person)"
+)
 
 
 async def insert_request(tx: Transaction, request: NewRequest) -> None:
     """Store a request; every older one for the same address is void from now on."""
     tenant = tx.scope.tenant
     await tx.execute(_LOCK, {"email_index": request.email_index})
-    await tx.execute(
-        _SUPERSEDE, {"tenant": tenant, "email_index": request.email_index, "now": request.created_at}
-    )
+    await tx.execute(_SUPERSEDE, {"tenant": tenant, "email_index": request.email_index, "now": request.created_at})
     await tx.execute(
         _INSERT,
         {
@@ -121,13 +120,13 @@ async def correlation_of(tx: Transaction, request: UUID) -> str | None:
 async def claim_request(
     tx: Transaction, request: UUID, *, now: datetime, next_attempt_at: datetime
 ) -> PendingMail | None:
-    """Take a request to send its mail; ``None`` when another worker has it. It comes back at ``next_attempt_at`` unless done."""
+    """Take a request to send its mail; ``None`` when another worker has it. It returns at ``next_attempt_at``."""
     row = (
         await tx.execute(
             _CLAIM, {"tenant": tx.scope.tenant, "id": request, "now": now, "next_attempt_at": next_attempt_at}
         )
     ).first()
-    return None if row is None else PendingMail(*row)
+    return None if row is None else PendingMail(*tuple(row))
 
 
 async def add_link(tx: Transaction, request: UUID, *, person: str, token_hash: bytes) -> None:
@@ -149,7 +148,7 @@ async def find_locked(tx: Transaction, request: UUID) -> tuple[LoginRequest | No
     if row is None:
         return None, []
     links = (await tx.execute(_LINKS, parameters)).scalars()
-    return LoginRequest(*row), [bytes(one) for one in links]
+    return LoginRequest(*tuple(row)), [bytes(one) for one in links]
 
 
 async def consume(tx: Transaction, request: UUID, *, now: datetime) -> None:
@@ -169,7 +168,5 @@ async def prune(tx: Transaction, *, before: datetime) -> int:
 
 async def erase_requests(tx: Transaction, *, person: str, email_index: bytes | None) -> int:
     """Delete every request of a person's or for a person's address; return how many."""
-    result = await tx.execute(
-        _ERASE, {"tenant": tx.scope.tenant, "person": person, "email_index": email_index or b""}
-    )
+    result = await tx.execute(_ERASE, {"tenant": tx.scope.tenant, "person": person, "email_index": email_index or b""})
     return result.rowcount

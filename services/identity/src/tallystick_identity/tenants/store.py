@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import TenantId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
     from tallystick_chassis.transaction import Transaction
 
 _LOCK = text("select pg_advisory_xact_lock(hashtext('identity.tenants'))")
@@ -24,6 +22,7 @@ _INSERT_DIRECTORY = text(
 )
 _BY_SLUG = text("select tenant_id from identity.tenants where slug = :slug")
 _SLUGS = text("select slug from identity.tenants order by slug")
+_HAS_DAY_KEY = text("select exists (select from identity.tenant_keys where tenant_id = :tenant)")
 _SLUG = text("select slug from identity.tenants where tenant_id = :tenant")
 
 
@@ -53,3 +52,8 @@ async def all_slugs(duty: AsyncConnection) -> list[str]:
 async def slug_of(tx: Transaction) -> str | None:
     """Return the slug of the scope's tenant, or ``None`` when no such tenant exists."""
     return (await tx.execute(_SLUG, {"tenant": tx.scope.tenant})).scalar_one_or_none()
+
+
+async def has_day_key(tx: Transaction) -> bool:
+    """Say whether the tenant has a sealing key of the day."""
+    return bool((await tx.execute(_HAS_DAY_KEY, {"tenant": tx.scope.tenant})).scalar_one())

@@ -71,12 +71,12 @@ def may_close(period: Period, now: datetime) -> bool:
 
 
 def origin_of(prefix: str, tenant: TenantId, period: Period | None) -> str:
-    """Name a log: ``<prefix>/<tenant>/compliance`` or ``<prefix>/<tenant>/audit-2026-11``. Its key has the same name."""
+    """Name a log: ``<prefix>/<tenant>/compliance`` or ``<prefix>/<tenant>/audit-2026-11``. So is its key named."""
     return f"{prefix}/{tenant}/{'compliance' if period is None else f'audit-{period}'}"
 
 
 def period_to_write(newest: Log | None, now: datetime) -> Period:
-    """Choose the audit log's period for what is recorded at ``now``: never one that has closed, never one before the newest."""
+    """Choose the audit log for what is recorded at ``now``: never a closed one, never one before the newest."""
     current = period_of(now)
     if newest is None or newest.period is None:
         return current

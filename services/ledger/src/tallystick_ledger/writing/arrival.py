@@ -12,7 +12,7 @@ from tallystick_contracts.errors import ContractError, EventTooLargeError
 from tallystick_contracts.registry import REGISTRY
 from tallystick_contracts.topology import event_subject
 
-from tallystick_ledger.errors import RefusedEventError, Refusal
+from tallystick_ledger.errors import Refusal, RefusedEventError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -104,7 +104,9 @@ def grow(frontier: CompactRange, leaves: Sequence[bytes]) -> tuple[CompactRange,
     known = dict(frontier.nodes())
     split = frontier.end - frontier.end % _TILE_WIDTH
     grown = CompactRange(0, split, tuple(item for node, item in known.items() if node.level >= STORED_LEVEL_STEP))
-    tile = CompactRange(split, frontier.end, tuple(item for node, item in known.items() if node.level < STORED_LEVEL_STEP))
+    tile = CompactRange(
+        split, frontier.end, tuple(item for node, item in known.items() if node.level < STORED_LEVEL_STEP)
+    )
     completed: list[bytes] = []
     rest = leaves
     while True:

@@ -10,7 +10,7 @@ import structlog
 from tallystick_chassis.bus import MAX_BATCH, BusUnavailableError
 from tallystick_chassis.ids import TenantId
 
-from tallystick_ledger.errors import RefusedEventError, Refusal
+from tallystick_ledger.errors import Refusal, RefusedEventError
 from tallystick_ledger.writing.arrival import read_message, tenant_of
 from tallystick_ledger.writing.receipts import Committed, receipt_messages
 
@@ -91,8 +91,9 @@ class WriterJob:
         try:
             outcome = await self._writer.record(tenant, kind, [arrival for arrival, _ in group])
             await self._quarantine(outcome, {id(arrival): message for arrival, message in group})
-        except Exception as error:  # noqa: BLE001 - the consumer loop: other tenants' logs go on, and this one is tried again
-            log.error("ledger_batch_failed", tenant=str(tenant), kind=kind.value, error=type(error).__name__)
+        except Exception as error:
+            # The consumer loop: other tenants' logs go on, and this one is tried again.
+            log.exception("ledger_batch_failed", tenant=str(tenant), kind=kind.value, error=type(error).__name__)
             for _, message in group:
                 await message.nak(_backoff_s(message))
             return
@@ -101,7 +102,7 @@ class WriterJob:
             if id(arrival) in held and message.delivered < _TRIES_FOR_A_GAP:
                 await message.nak(_backoff_s(message))
             else:
-                # What stays behind a gap is let go at last: its outbox row is there until a receipt, and publishes it again.
+                # What stays behind a gap is let go at last: without a receipt its outbox row publishes it again.
                 await message.ack()
         await self._give_receipts(outcome.committed)
 
@@ -120,11 +121,10 @@ class WriterJob:
     async def _refuse(self, message: Message, error: RefusedEventError) -> None:
         tenant = tenant_of(message.subject) or PLATFORM_TENANT
         try:
-            await self._writer.quarantine(
-                tenant, error, subject=message.subject, source_seq=None, body=message.payload
-            )
-        except Exception as failure:  # noqa: BLE001 - the consumer loop: kept by the broker until it can be kept here
-            log.error("ledger_quarantine_failed", tenant=str(tenant), error=type(failure).__name__)
+            await self._writer.quarantine(tenant, error, subject=message.subject, source_seq=None, body=message.payload)
+        except Exception as failure:
+            # The consumer loop: the broker keeps it until it can be kept here.
+            log.exception("ledger_quarantine_failed", tenant=str(tenant), error=type(failure).__name__)
             await message.nak(_backoff_s(message))
             return
         await message.ack()
@@ -141,4 +141,4 @@ class WriterJob:
 
 
 def _backoff_s(message: Message) -> float:
-    return min(_RETRY_S * 2 ** (message.delivered - 1), _RETRY_MAX_S)
+    return min(_RETRY_S * message.delivered**2, _RETRY_MAX_S)

@@ -18,8 +18,8 @@ class Plan:
     """Arrivals by what becomes of them.
 
     ``fresh`` continue their feeds and are recorded in this order. ``known`` have a number that is recorded already: the
-    same event again, or a conflict; the store tells. ``conflicts`` claim a number or an id that another event of this batch
-    has. ``held`` lie behind a gap; ``gaps`` says after which number each gap begins.
+    same event again, or a conflict; the store tells. ``conflicts`` claim a number or an id that another event has.
+    ``held`` lie behind a gap; ``gaps`` says after which number each gap begins.
     """
 
     fresh: tuple[Arrival, ...]
@@ -32,8 +32,8 @@ class Plan:
 def plan(arrivals: Sequence[Arrival], heads: Mapping[Feed, int], taken: Collection[UUID] = ()) -> Plan:
     """Sort arrivals out; ``heads`` has the last recorded number of each feed (absent: none yet).
 
-    Each feed's events are recorded in the order of their numbers, and feeds among each other in the order of arrival: the
-    log reads as things happened. ``taken`` are event ids that the log is known to have under another number.
+    Each feed's events are recorded in the order of their numbers, and feeds among each other in the order of arrival:
+    the log reads as things happened. ``taken`` are event ids that the log is known to have under another number.
     """
     known: list[Arrival] = []
     conflicts: list[Arrival] = []

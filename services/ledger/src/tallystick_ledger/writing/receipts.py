@@ -65,7 +65,7 @@ class Committed:
         )
 
     def only_for(self, sources: Collection[str]) -> Committed:
-        """Return the same batch with the places of these sources alone: whoever did not ask again gets no second receipt."""
+        """Return the same batch with these sources' places alone: who did not ask gets no second receipt."""
         return replace(self, places=tuple(place for place in self.places if place.feed.source in sources))
 
 

@@ -264,7 +264,9 @@ async def find_ids(
 ) -> frozenset[UUID]:
     """Return those of the event ids that a log of this kind already has."""
     # asyncpg's UUID is a subclass of its own; plain ones compare alike.
-    return frozenset(UUID(int=row["event_id"].int) for row in await connection.fetch(_FIND_IDS, tenant, kind.value, ids))
+    return frozenset(
+        UUID(int=row["event_id"].int) for row in await connection.fetch(_FIND_IDS, tenant, kind.value, ids)
+    )
 
 
 async def find_committed(
@@ -286,7 +288,9 @@ async def find_committed(
                 leaves=tuple(entry["leaf_hash"] for entry in entries),
                 recorded=entries[0]["recorded"],
                 places=tuple(
-                    Place(Feed(entry["source"], entry["aggregate"]), entry["source_seq"], entry["event_id"], entry["seq"])
+                    Place(
+                        Feed(entry["source"], entry["aggregate"]), entry["source_seq"], entry["event_id"], entry["seq"]
+                    )
                     for entry in entries
                 ),
             )
@@ -294,7 +298,7 @@ async def find_committed(
     return found
 
 
-async def quarantine(  # noqa: PLR0913 - one row's columns
+async def quarantine(
     connection: asyncpg.Connection,
     tenant: TenantId,
     *,

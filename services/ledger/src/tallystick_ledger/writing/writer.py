@@ -1,7 +1,7 @@
 """The writer: one transaction for each batch and log, with one writer at a time for each log.
 
-Whatever happens between two statements, the transaction either stands with its checkpoint or has not been. What it knows of
-the feeds is what is recorded, so nothing has to be remembered outside the database.
+Whatever happens between two statements, the transaction either stands with its checkpoint or has not been. What it knows
+of the feeds is what is recorded, so nothing has to be remembered outside the database.
 """
 
 from __future__ import annotations
@@ -123,25 +123,31 @@ class LedgerWriter:
     async def _transact(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: frozenset[UUID]
     ) -> tuple[Plan, list[Committed]]:
-        feeds = {arrival.feed for arrival in arrivals}
         try:
             async with raw_transaction(self._duty) as connection:
-                state = None
-                while state is None:
-                    ledger, now = await store.lock_log(
-                        connection, tenant, kind, prefix=self._prefix, clock=self._clock
-                    )
-                    state = await store.read_state(connection, ledger, feeds)
-                frontier, heads = state
-                done = plan(arrivals, heads, taken)
-                if not done.fresh:
-                    raise _NothingNewError(done)
-                batch = build_batch(
-                    ledger, frontier, done.fresh, recorded_at(ledger, now), self._signer(ledger.origin)
-                )
-                await store.append(connection, batch, signed_at=now)
+                return await self._append(connection, tenant, kind, arrivals, taken)
         except _NothingNewError as nothing:
             return nothing.done, []
+
+    async def _append(
+        self,
+        connection: asyncpg.Connection,
+        tenant: TenantId,
+        kind: LogKind,
+        arrivals: Sequence[Arrival],
+        taken: frozenset[UUID],
+    ) -> tuple[Plan, list[Committed]]:
+        feeds = {arrival.feed for arrival in arrivals}
+        state = None
+        while state is None:
+            ledger, now = await store.lock_log(connection, tenant, kind, prefix=self._prefix, clock=self._clock)
+            state = await store.read_state(connection, ledger, feeds)
+        frontier, heads = state
+        done = plan(arrivals, heads, taken)
+        if not done.fresh:
+            raise _NothingNewError(done)
+        batch = build_batch(ledger, frontier, done.fresh, recorded_at(ledger, now), self._signer(ledger.origin))
+        await store.append(connection, batch, signed_at=now)
         return done, [Committed.of(batch)]
 
     async def _recognise(self, tenant: TenantId, kind: LogKind, known: Sequence[Arrival], outcome: Outcome) -> None:

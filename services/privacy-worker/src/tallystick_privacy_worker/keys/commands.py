@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.privacy import KeyMinted, PooledKey, TenantKeyMinted
 from tallystick_privacy_worker.keys import store
-from tallystick_privacy_worker.keys.domain import POOL_BATCH, POOL_LOW, PublicKey, public_half
+from tallystick_privacy_worker.keys.domain import POOL_BATCH, POOL_LOW, PublicKey, new_private_key, public_half
 
 if TYPE_CHECKING:
     from tallystick_chassis.ids import TenantId
@@ -29,9 +29,9 @@ def _new_key_id() -> str:
 
 
 async def _mint(keys: KeyStore, tenant: TenantId, count: int) -> list[PublicKey]:
-    ids = [_new_key_id() for _ in range(count)]
-    private = await keys.create_secrets(tenant, ids)
-    return [public_half(key_id, private[key_id]) for key_id in ids]
+    private = {_new_key_id(): new_private_key() for _ in range(count)}
+    await keys.add(tenant, private)
+    return [public_half(key_id, key) for key_id, key in private.items()]
 
 
 async def fill_pool(tx: Transaction, keys: KeyStore) -> int:

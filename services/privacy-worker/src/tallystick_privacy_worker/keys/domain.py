@@ -36,6 +36,11 @@ class PublicKey:
         return base64.b64encode(self.public_key).decode()
 
 
+def new_private_key() -> bytes:
+    """Return a fresh X25519 private key: 32 bytes."""
+    return bytes(PrivateKey.generate())
+
+
 def public_half(key_id: str, private_key: bytes) -> PublicKey:
     """Return the public half of a 32-byte X25519 private key."""
     return PublicKey(key_id, bytes(PrivateKey(private_key).public_key))

@@ -6,7 +6,6 @@ Revision ID: 0001
 from __future__ import annotations
 
 from alembic import op
-
 from tallystick_chassis.policies import duty, silo
 from tallystick_chassis.schema import create_chassis_tables
 
@@ -186,3 +185,9 @@ def upgrade() -> None:
     # Whether a missed id belongs to another tenant (cross-tenant detection).
     for table in ("people", "grants", "roles"):
         duty(op, SERVICE, table, commands=("select",), columns="tenant_id, id")
+
+
+def downgrade() -> None:
+    """Refuse: the way back is a new revision (expand, then contract)."""
+    msg = "migrations only go forward"
+    raise NotImplementedError(msg)

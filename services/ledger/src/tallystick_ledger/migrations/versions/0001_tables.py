@@ -156,9 +156,7 @@ def upgrade() -> None:
     silo(op, SERVICE, "exports", by_unit=True)
 
     duty(op, SERVICE, "logs", commands=("select", "insert"))
-    duty(
-        op, SERVICE, "logs", commands=("update",), columns="size, head, last_recorded, closed_at, announced_at"
-    )
+    duty(op, SERVICE, "logs", commands=("update",), columns="size, head, last_recorded, closed_at, announced_at")
     duty(op, SERVICE, "entries", commands=("select", "insert"))
     duty(op, SERVICE, "tree_hashes", commands=("select", "insert"))
     duty(op, SERVICE, "checkpoints", commands=("select", "insert"))
@@ -172,5 +170,7 @@ def _silo_entries() -> None:
     condition = f"{IN_TENANT} and (({IN_UNIT}) or {ROOT_IN_REACH})"
     op.execute("alter table ledger.entries enable row level security")
     op.execute("alter table ledger.entries force row level security")
-    op.execute(f"create policy silo on ledger.entries for all to {app_role(SERVICE)} using ({condition}) with check ({condition})")
+    op.execute(
+        f"create policy silo on ledger.entries for all to {app_role(SERVICE)} using ({condition}) with check ({condition})"
+    )
     op.execute(f"grant select on ledger.entries to {app_role(SERVICE)}")

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever asks: an entry that does not continue its log, and any change to what is recorded.
+"""What the database itself refuses, whoever asks: an entry that does not continue its log, and any rewriting.
 
 Revision ID: 0002
 Revises: 0001
@@ -12,8 +12,8 @@ down_revision = "0001"
 
 SERVICE = "ledger"
 
-# Every column of these checks is not null: a check that yields null would pass. `substr` has no (bytea, bigint) form, but
-# event_size is an integer. Both were left in after measuring; see bench/append_one_log.py.
+# Every column of these checks is not null: a check that yields null would pass. `substr` has no (bytea, bigint) form;
+# event_size is an integer. What the guards cost: bench/append_one_log.py.
 LEAF_IS_HASH_OF_LINE = r"""
 alter table ledger.entries add constraint leaf_is_hash_of_line check (leaf_hash = sha256('\x00'::bytea || line))
 """

@@ -1,10 +1,9 @@
 """First tables: the chassis's own, and from questions to certificates."""
 
 from alembic import op
+from tallystick_assessment.tables import IMMUTABLE, METADATA
 from tallystick_chassis.policies import append_only, duty, silo
 from tallystick_chassis.schema import create_chassis_tables
-
-from tallystick_assessment.tables import IMMUTABLE, METADATA
 
 revision = "0001"
 down_revision = None
@@ -49,3 +48,9 @@ def upgrade() -> None:
     for table in _WITH_ID:
         duty(op, SERVICE, table, commands=("select",), columns="tenant_id, id")
     duty(op, SERVICE, "publications", commands=("select",), columns="tenant_id, not_before")
+
+
+def downgrade() -> None:
+    """Refuse: the way back is a new revision (expand, then contract)."""
+    msg = "migrations only go forward"
+    raise NotImplementedError(msg)

@@ -1,0 +1,68 @@
+"""Take the measures, print them as a table, and write bench/results/latest.json."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Measure, Result
+
+MODULES: Final = ("bench.append_one_log", "bench.replay")
+"""One module for each measure; each has a ``MEASURE``."""
+
+LATEST: Final = Path(__file__).parent / "results" / "latest.json"
+
+
+def main() -> int:
+    """Run from the command line; the exit status is 1 if a goal was missed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    measures = _measures()
+    parser.add_argument("--only", choices=sorted(measures), help="take one measure and keep the others' last results")
+    only = parser.parse_args().only
+    console = Console()
+    results = {} if only is None else {row.name: row for row in _latest()}
+    for name, measure in measures.items():
+        if only in {None, name}:
+            console.print(f"measuring {name} …")
+            results[name] = measure.take()
+    LATEST.parent.mkdir(exist_ok=True)
+    LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(list(results.values())), indent=2) + b"\n")
+    console.print(_table(results.values()))
+    return 0 if all(row.met for row in results.values()) else 1
+
+
+def _measures() -> dict[str, Measure]:
+    found: list[Measure] = [import_module(name).MEASURE for name in MODULES if find_spec(name)]
+    return {measure.name: measure for measure in found}
+
+
+def _latest() -> list[Result]:
+    return msgspec.json.decode(LATEST.read_bytes(), type=list[Result]) if LATEST.exists() else []
+
+
+def _table(results: Iterable[Result]) -> Table:
+    table = Table("measure", "value", "unit", "reference", "its value", "ratio", "goal", "met")
+    for row in results:
+        colour = "green" if row.met else "red"
+        table.add_row(
+            row.name,
+            f"{row.value:,.0f}",
+            row.unit,
+            row.reference,
+            f"{row.reference_value:,.0f}",
+            f"{row.ratio:.2f}",
+            f"{row.goal:.2f}",
+            f"[{colour}]{'yes' if row.met else 'no'}[/]",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Running a replay over a source: block by block, or with the digests made by several processes."""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Final
+
+from tallystick_cli.audit.blocks import Part, cut_into_parts, read_blocks, read_part
+from tallystick_cli.audit.errors import AuditError
+from tallystick_cli.audit.fast import Digest, digest
+from tallystick_cli.audit.replay import Replay
+from tallystick_cli.audit.sources import LogSource, open_file
+
+PART_BYTES: Final = 8 * 1024 * 1024
+PARALLEL_FROM_BYTES: Final = 64 * 1024 * 1024
+"""Below this size starting processes takes longer than they save."""
+
+MAX_JOBS: Final = 16
+
+Advance = Callable[[int], None]
+"""Told how many more bytes have been replayed."""
+
+
+def choose_jobs(asked: int, size_bytes: int) -> int:
+    """Say how many processes to use: as asked, or for 0 all processors if the file is long enough."""
+    if asked:
+        return min(asked, MAX_JOBS)
+    return min(os.cpu_count() or 1, MAX_JOBS) if size_bytes >= PARALLEL_FROM_BYTES else 1
+
+
+def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance: Advance) -> None:
+    """Replay until the end, the first finding, or more than ``max_entries`` entries.
+
+    Raises:
+        AuditError: the source cannot be read.
+
+    """
+    path = source.path
+    if path is not None:
+        with open_file(path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            jobs = choose_jobs(jobs, size_bytes)
+            parts = cut_into_parts(file, size_bytes, PART_BYTES) if jobs > 1 else []
+        if len(parts) > 1:
+            _run_parts(path, parts, replay, max_entries, jobs, advance)
+            return
+    with source.open_entries() as stream:
+        for block in read_blocks(stream.read):
+            replay.add(block)
+            advance(len(block.data))
+            if _is_over(replay, max_entries):
+                return
+
+
+def digest_part(path: Path, part: Part, log: str) -> list[Digest | None]:
+    """Digest each block of one part; what another process runs."""
+    with open_file(path) as file:
+        return [None if block.cut else digest(block.data, log) for block in read_part(file, part)]
+
+
+def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
+    path: Path, parts: list[Part], replay: Replay, max_entries: int, jobs: int, advance: Advance
+) -> None:
+    # Spawned, not forked: a child must not inherit the terminal's progress bar and its thread.
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+            for part, digests in _in_order(pool, path, parts, replay.log, 2 * jobs):
+                if not all(found is not None and replay.accept(found) for found in digests):
+                    _replay_part(path, part, digests, replay)
+                advance(part.end - part.start)
+                if _is_over(replay, max_entries):
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    return
+    except BrokenProcessPool as error:
+        message = "a process of the replay died; try --jobs 1"
+        raise AuditError(message) from error
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, path: Path, parts: list[Part], log: str, ahead: int
+) -> Iterator[tuple[Part, list[Digest | None]]]:
+    waiting: deque[tuple[Part, Future[list[Digest | None]]]] = deque()
+    for part in parts:
+        waiting.append((part, pool.submit(digest_part, path, part, log)))
+        if len(waiting) > ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()
+
+
+def _replay_part(path: Path, part: Part, digests: list[Digest | None], replay: Replay) -> None:
+    """Go over a part's blocks again, beginning with the first that was not accepted."""
+    with open_file(path) as file:
+        for block, found in zip(read_part(file, part), digests, strict=False):
+            if found is not None and found.tree.end <= replay.tree.end:
+                continue
+            replay.add(block, found)
+            if replay.finding is not None or replay.suspicion is not None:
+                return
+
+
+def _is_over(replay: Replay, max_entries: int) -> bool:
+    return replay.finding is not None or replay.suspicion is not None or replay.tree.end > max_entries

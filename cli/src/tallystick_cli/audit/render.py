@@ -1,0 +1,63 @@
+"""Showing reports: JSON on stdout for machines, words for people; warnings and progress on stderr."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from tallystick_cli.audit.drive import Advance
+from tallystick_cli.audit.findings import Report, Summary, summarise
+
+_WARNING: Final = "warning: self-consistent, not authenticated: the key came with the log; pin it with --key"
+
+
+@contextmanager
+def progress_bar(total_bytes: int | None) -> Iterator[Advance]:
+    """Show how far the replay is, on stderr and only on a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _size_bytes: None
+        return
+    columns = (TextColumn("replaying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("replaying", total=total_bytes)
+        yield lambda size_bytes: progress.advance(task, size_bytes)
+
+
+def show_json(reports: tuple[Report, ...]) -> None:
+    """Print one JSON object: the report, or the summary of several."""
+    shown: Report | Summary = reports[0] if len(reports) == 1 else summarise(reports)
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode() + "\n")
+
+
+def show_text(reports: tuple[Report, ...]) -> None:
+    """Print each report in words, and at the end what no replay shows."""
+    console = Console(highlight=False, soft_wrap=True)
+    for report in reports:
+        _show(console, report)
+    console.print(Text("What this replay cannot show:", style="bold"))
+    for limit in summarise(reports).limits:
+        console.print(Text(f"  - {limit}"))
+
+
+def warn_if_unauthenticated(reports: tuple[Report, ...]) -> None:
+    """Say on stderr that an intact log proves nothing about who made it."""
+    if any(report.status == "intact" and not report.authenticated for report in reports):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(_WARNING, style="yellow"))
+
+
+def _show(console: Console, report: Report) -> None:
+    # The log's own words are printed as plain text: markup or control characters in them do nothing.
+    console.print(Text(f"{report.log or 'unknown log'}  ({report.source})", style="bold"))
+    if report.status == "intact":
+        trust = "authenticated by your key" if report.authenticated else "self-consistent, not authenticated"
+        style = "green" if report.authenticated else "yellow"
+        console.print(Text(f"  intact: {report.entries:,} entries, root {report.root}, {trust}", style=style))
+    for finding in report.findings:
+        where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
+        message = "".join(char if char.isprintable() else "?" for char in finding.message)
+        console.print(Text(f"  damaged: {where}{finding.code}: {message}", style="red"))

@@ -1,0 +1,125 @@
+"""Verifying one exported log: its entries, its checkpoint, the key, and a checkpoint kept from before."""
+
+from tallystick_tlog import (
+    Checkpoint,
+    CheckpointError,
+    KeyFormatError,
+    NoteError,
+    VerifierKey,
+    open_checkpoint,
+    read_checkpoint,
+    to_base64,
+)
+
+from tallystick_cli.audit.drive import Advance, run
+from tallystick_cli.audit.findings import Finding, Report, limits
+from tallystick_cli.audit.keys import parse_keys
+from tallystick_cli.audit.replay import Replay
+from tallystick_cli.audit.sources import CHECKPOINT, VKEY, LogSource
+
+Kept = tuple[bytes, Checkpoint]
+"""A kept checkpoint: the signed note and what it says."""
+
+
+def verify_log(
+    source: LogSource, keys: tuple[VerifierKey, ...], kept: Kept | None, jobs: int, advance: Advance
+) -> Report:
+    """Replay one log and compare it with its checkpoint; without ``keys``, with the key that came along.
+
+    Raises:
+        AuditError: the source cannot be read.
+
+    """
+    note = source.read_small(CHECKPOINT)
+    findings: list[Finding] = []
+    try:
+        checkpoint = read_checkpoint(note)
+    except (NoteError, CheckpointError) as error:
+        finding = Finding("format", f"the checkpoint is not one: {error}")
+        return _report(source, None, None, [finding], pinned=bool(keys), since=kept is not None)
+    if kept is not None and kept[1].origin != checkpoint.origin:
+        kept = None
+    known = keys
+    if not keys:
+        try:
+            known = parse_keys(source.read_small(VKEY).decode("ascii"))
+        except (KeyFormatError, UnicodeDecodeError) as error:
+            findings.append(Finding("signature", f"{VKEY} is not a verifier key: {error}"))
+    if known:
+        findings += _check_signature(note, known, "the checkpoint")
+    if known and kept is not None:
+        findings += _check_signature(kept[0], known, "the kept checkpoint")
+    replay = Replay(checkpoint.origin, frozenset({kept[1].size} if kept else ()))
+    run(source, replay, checkpoint.size, jobs, advance)
+    findings += _compare(replay, checkpoint)
+    if kept is not None:
+        findings += _compare_kept(replay, kept[1])
+    return _report(source, checkpoint, replay, findings, pinned=bool(keys), since=kept is not None)
+
+
+def _check_signature(note: bytes, keys: tuple[VerifierKey, ...], what: str) -> list[Finding]:
+    try:
+        open_checkpoint(note, keys)
+    except (NoteError, CheckpointError) as error:
+        return [Finding("signature", f"{what} is not signed by the key: {error}")]
+    return []
+
+
+def _compare(replay: Replay, checkpoint: Checkpoint) -> list[Finding]:
+    """Compare the end of the replay with the checkpoint."""
+    size, root = replay.tree.size, replay.tree.root()
+    if replay.suspicion is not None:
+        told = replay.suspicion.amended == checkpoint.root
+        return [replay.suspicion.if_amended if told else replay.suspicion.otherwise]
+    if replay.finding is not None:
+        return [replay.finding]
+    if size < checkpoint.size:
+        message = f"the log ends after {size} entries, the checkpoint counts {checkpoint.size}"
+        return [Finding("truncated", message, seq=size, line=size + 1)]
+    if size > checkpoint.size:
+        message = f"the log goes on after the {checkpoint.size} entries that the checkpoint counts"
+        return [Finding("size", message, seq=checkpoint.size, line=checkpoint.size + 1)]
+    if root != checkpoint.root:
+        # Every link holds, so nothing can be told of the entries before: the last one has no successor to vouch for
+        # it, and a run of entries may have been rewritten together with their links.
+        message = (
+            "all entries chain, but their tree has another root than the checkpoint:"
+            " the last entry was changed, or entries up to it were rewritten"
+        )
+        return [Finding("root", message, seq=size - 1, line=size) if size else Finding("root", message)]
+    return []
+
+
+def _compare_kept(replay: Replay, kept: Checkpoint) -> list[Finding]:
+    root = replay.roots.get(kept.size)
+    if root is None:
+        if replay.finding is not None or replay.suspicion is not None:
+            return []
+        return [Finding("truncated", f"the checkpoint you kept counts {kept.size} entries, the log has fewer")]
+    if root != kept.root:
+        return [Finding("root", f"the first {kept.size} entries are not those whose checkpoint you kept")]
+    return []
+
+
+def _report(
+    source: LogSource,
+    checkpoint: Checkpoint | None,
+    replay: Replay | None,
+    findings: list[Finding],
+    *,
+    pinned: bool,
+    since: bool,
+) -> Report:
+    stopped = replay is None or replay.finding is not None or replay.suspicion is not None
+    signed = all(finding.code != "signature" for finding in findings)
+    authenticated = pinned and checkpoint is not None and signed
+    return Report(
+        source=source.name,
+        log=checkpoint.origin if checkpoint else None,
+        status="damaged" if findings else "intact",
+        authenticated=authenticated,
+        entries=replay.tree.size if replay else 0,
+        root=to_base64(replay.tree.root()) if replay and not stopped else None,
+        findings=tuple(findings),
+        limits=limits(authenticated=pinned, since=since),
+    )

@@ -1,0 +1,88 @@
+"""The fast check of blocks never accepts what the entry-by-entry replay would not."""
+
+import json
+import subprocess
+import sys
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tallystick_cli.audit.blocks import Block, cut_into_parts, read_blocks, read_part
+from tallystick_cli.audit.fast import digest
+from tallystick_cli.audit.replay import Replay
+from tallystick_tlog import EntryError, parse_entry
+from tallystick_tlog.samples import ORIGIN, log
+
+LINES = log(3)[0]
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def is_sound(data: bytes) -> bool:
+    try:
+        return all(parse_entry(line) for line in data.removesuffix(b"\n").split(b"\n"))
+    except EntryError:
+        return False
+
+
+@given(st.integers(0, len(LINES[0]) - 1), st.binary(max_size=3), st.integers(0, 3))
+def test_what_is_digested_is_sound_however_a_line_is_edited(at: int, put: bytes, gone: int) -> None:
+    data = LINES[0][:at] + put + LINES[0][at + gone :] + b"\n"
+    found = digest(data, ORIGIN)
+    assert found is None or is_sound(data)
+
+
+@given(values, st.sampled_from(["ascii", "utf8"]), st.booleans())
+def test_what_is_digested_is_sound_whatever_the_data(value: object, encoding: str, ordered: bool) -> None:  # noqa: FBT001
+    text = json.dumps({"x": value}, separators=(",", ":"), ensure_ascii=encoding == "ascii", sort_keys=ordered)
+    old = LINES[0][LINES[0].index(b'"data":') : LINES[0].index(b',"id"')]
+    data = LINES[0].replace(old, b'"data":' + text.encode("utf-8", "surrogatepass")) + b"\n"
+    found = digest(data, ORIGIN)
+    assert found is None or is_sound(data)
+
+
+def test_sound_blocks_of_plain_text_are_digested() -> None:
+    plain = [line.replace("ü".encode(), b"u") for line in LINES]
+    assert digest(plain[0] + b"\n", ORIGIN) is not None
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"x", LINES[0], LINES[0] + b"\n\n", LINES[0] + b"\n" + LINES[2] + b"\n"])
+def test_odd_blocks_are_not_digested(data: bytes) -> None:
+    assert digest(data, ORIGIN) is None
+
+
+@given(
+    st.lists(st.binary(max_size=70_000).map(lambda data: data.replace(b"\n", b"")), max_size=30), st.binary(max_size=9)
+)
+def test_blocks_and_parts_hold_the_file_up_to_a_line_that_is_too_long(lines: list[bytes], tail: bytes) -> None:
+    data = b"".join(line + b"\n" for line in lines) + tail
+    blocks = list(read_blocks(BytesIO(data).read))
+    assert data.startswith(b"".join(block.data for block in blocks))
+    if not any(block.cut for block in blocks):
+        assert b"".join(block.data for block in blocks) == data
+    assert all(block.data.endswith(b"\n") for block in blocks[:-1])
+    parts = cut_into_parts(BytesIO(data), len(data), 1000)
+    assert parts[0].start == 0
+    assert parts[-1].end == len(data)
+    if not any(block.cut for block in blocks):
+        assert b"".join(block.data for part in parts for block in read_part(BytesIO(data), part)) == data
+
+
+def test_a_damaged_block_is_replayed_even_if_a_digest_is_claimed() -> None:
+    replay = Replay(ORIGIN)
+    second = digest(LINES[1].replace("ü".encode(), b"u") + b"\n", ORIGIN)
+    replay.add(Block(LINES[1] + b"\n", None), second)
+    assert replay.finding is not None
+    assert replay.finding.code == "order"
+
+
+def test_the_auditors_part_loads_no_server_and_no_service() -> None:
+    code = "import sys, tallystick_cli.main; print([name for name in sys.modules if name.startswith('tallystick_')])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "tallystick_tlog" in shown
+    assert "tallystick_chassis" not in shown
+    assert "tallystick_ledger" not in shown

@@ -1,0 +1,74 @@
+"""`tally audit verify` on a server's address."""
+
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tallystick_tlog.samples import SIGNER, log
+
+KEY = str(SIGNER.verifier)
+Export = Callable[..., Path]
+Run = Callable[..., Any]
+Verify = Callable[..., dict[str, Any]]
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a folder to who sends the cookie, and redirects from one path."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        if self.path.startswith("/moved"):
+            self.send_response(302)
+            self.send_header("Location", "/checkpoint")
+            self.end_headers()
+        elif self.headers.get("Cookie") != "session=1":
+            self.send_error(401)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Path], str]]:
+    """Give a function that serves a folder and says where."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(folder: Path) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_address[1]}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_served_log_is_verified(export: Export, verify: Verify, serve: Callable[[Path], str]) -> None:
+    url = serve(export(3000))
+    report = verify(url, "--header", "Cookie: session=1")
+    assert (report["status"], report["entries"]) == ("intact", 3000)
+
+
+def test_damage_in_a_served_log_is_named(export: Export, verify: Verify, serve: Callable[[Path], str]) -> None:
+    lines, tree = log(3000)
+    lines[1234] = lines[1234].replace(b'"done"', b'"gone"')
+    report = verify(serve(export(lines, tree=tree)), "--header", "Cookie: session=1")
+    assert (report["findings"][0]["code"], report["findings"][0]["seq"]) == ("hash", 1234)
+
+
+@pytest.mark.parametrize(("path", "complaint"), [("", "answered 401"), ("/moved", "answered 302")])
+def test_refusals_and_redirects_are_one_line_and_status_2(
+    export: Export, run: Run, serve: Callable[[Path], str], path: str, complaint: str
+) -> None:
+    result = run("audit", "verify", serve(export()) + path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert complaint in result.stderr
+    assert result.stderr.count("\n") == 1

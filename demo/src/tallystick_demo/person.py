@@ -1,0 +1,165 @@
+"""A person at a browser: signs in by magic link, keeps cookies, and sends a command again until it knows the outcome.
+
+While services are killed under it, a request may end without an answer. The person repeats it with the same Idempotency-Key, so
+that whether or not the first one was done, there is one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+
+from tallystick_demo.journal import Accepted
+from tallystick_demo.report import StepFailed
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from tallystick_demo.journal import Journal
+    from tallystick_demo.mailbox import Mailbox
+
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+_PATIENCE_S = 90.0
+_LINK_PATIENCE_S = 15.0
+_CSRF_COOKIE = "__Host-tally_csrf"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """How many requests are under way at this moment, and how many had to be sent again."""
+
+    in_flight: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What everybody shares: addresses of the services, the local authority, the mail, the journal, the traffic."""
+
+    urls: Mapping[str, str]
+    tls: ssl.SSLContext
+    mailbox: Mailbox
+    journal: Journal
+    traffic: Traffic
+
+
+class Person:
+    """One signed-in (or not) person of a tenant."""
+
+    def __init__(self, world: World, *, tenant: str, email: str) -> None:
+        self._world = world
+        self.tenant = tenant
+        self.email = email
+        self.ref = ""
+        self._http = httpx.AsyncClient(verify=world.tls, timeout=10.0, limits=httpx.Limits(max_connections=2))
+
+    async def leave(self) -> None:
+        """Close the browser."""
+        await self._http.aclose()
+
+    async def sign_in(self) -> None:
+        """Ask for a link, wait for the mail, follow it; from the start again when anything on the way was lost."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            asked = await self._send(
+                "POST", "identity", "/api/v1/auth/login", json={"tenant": self.tenant, "email": self.email}
+            )
+            _expect(asked, 202)
+            try:
+                link = await self._world.mailbox.next_link(self.email, timeout_s=_LINK_PATIENCE_S)
+            except StepFailed:
+                continue
+            verified = await self._send(
+                "POST", "identity", "/api/v1/auth/verify", json={"request_id": link.request_id, "token": link.token}
+            )
+            if verified.status_code == httpx.codes.OK:
+                self.ref = verified.json()["person"]
+                return
+            # The answer to a first try was lost: the link is used up. A new one is a mail away.
+        msg = f"{self.email} could not sign in within {_PATIENCE_S:.0f} s"
+        raise StepFailed(msg)
+
+    async def get(self, service: str, path: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """Read; the answer is whatever the service says, 404 included."""
+        return await self._signed_in("GET", service, path, headers=dict(headers or {}))
+
+    async def read(self, service: str, path: str) -> Any:  # noqa: ANN401 - JSON
+        """Read and expect 200; return the JSON."""
+        answer = await self.get(service, path)
+        _expect(answer, 200)
+        return answer.json()
+
+    async def do(self, method: str, service: str, path: str, body: object = None, *, key: str | None = None) -> Any:  # noqa: ANN401 - JSON
+        """Send a command until it is accepted (2xx), note it in the journal, and return the JSON answer.
+
+        Raises:
+            StepFailed: if it is refused, or not accepted in time.
+        """
+        key = key or f"demo-{uuid4().hex}"
+        answer = await self._signed_in(method, service, path, headers={"Idempotency-Key": key}, json=body)
+        _expect(answer, 200, 201, 202, 204)
+        self._world.journal.note(
+            Accepted(
+                key=key,
+                route=f"{method} {service} {path}",
+                who=self.email,
+                status=answer.status_code,
+                correlation=answer.headers["X-Correlation-ID"],
+                replayed=answer.headers.get("Idempotency-Replayed") == "true",
+            )
+        )
+        return answer.json() if answer.content else None
+
+    async def _signed_in(
+        self, method: str, service: str, path: str, *, headers: dict[str, str], json: object = None
+    ) -> httpx.Response:
+        for _ in range(4):
+            csrf = self._http.cookies.get(_CSRF_COOKIE)
+            answer = await self._send(
+                method, service, path, headers=headers | ({"X-CSRF-Token": csrf} if csrf else {}), json=json
+            )
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                return answer
+            renewed = await self._send("POST", "identity", "/session/refresh")
+            if not renewed.is_success:
+                await self.sign_in()
+        return answer
+
+    async def _send(
+        self, method: str, service: str, path: str, *, headers: Mapping[str, str] | None = None, json: object = None
+    ) -> httpx.Response:
+        world = self._world
+        deadline = time.monotonic() + _PATIENCE_S
+        pause_s = 0.05
+        problem = ""
+        while time.monotonic() < deadline:
+            world.traffic.in_flight += 1
+            try:
+                answer = await self._http.request(method, world.urls[service] + path, headers=headers, json=json)
+            except httpx.TransportError as error:
+                problem = type(error).__name__
+            else:
+                if answer.status_code not in _AGAIN:
+                    return answer
+                problem = f"{answer.status_code} {answer.text[:200]}"
+            finally:
+                world.traffic.in_flight -= 1
+            world.traffic.repeated += 1
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            pause_s = min(pause_s * 2, 1.0)
+        msg = f"{method} {service} {path}: no answer within {_PATIENCE_S:.0f} s ({problem})"
+        raise StepFailed(msg)
+
+
+def _expect(answer: httpx.Response, *statuses: int) -> None:
+    if answer.status_code not in statuses:
+        request = answer.request
+        msg = f"{request.method} {request.url.path} answered {answer.status_code}: {answer.text[:400]}"
+        raise StepFailed(msg)

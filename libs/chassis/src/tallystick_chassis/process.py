@@ -1,0 +1,267 @@
+"""A service's process: ``api``, ``worker``, ``migrate``, and the service's own commands.
+
+Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no new requests are
+sent here, then what runs is finished; ten seconds at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
+
+import uvicorn
+import uvloop
+from sqlalchemy.exc import SQLAlchemyError
+
+from tallystick_chassis.clock import utc_now
+from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
+from tallystick_chassis.directory import with_directory
+from tallystick_chassis.http.app import create_app
+from tallystick_chassis.http.capability import RouteDeclarationError
+from tallystick_chassis.http.health import Readiness
+from tallystick_chassis.http.service_client import ServiceClient
+from tallystick_chassis.keystore import KeyStore
+from tallystick_chassis.migrate import MigrationError, current_revision, head_revision, known_revisions, migrate
+from tallystick_chassis.sealing import Sealer
+from tallystick_chassis.self_test import SelfTestError, self_test
+from tallystick_chassis.service import Runtime
+from tallystick_chassis.settings import MigrateSettings, Settings, SettingsError, load_settings
+from tallystick_chassis.telemetry import configure_logging, configure_tracing, get_log, traced
+from tallystick_contracts.topology import SERVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tallystick_chassis.clock import Clock
+    from tallystick_chassis.http.health import Check
+    from tallystick_chassis.service import Command, Service, Wiring
+
+GRACE_S = 8
+DATABASE_WAIT_S = 30.0
+POOL_SIZE = 10
+DUTY_POOL_SIZE = 4
+_DONE, _FAILED, _MISUSED = 0, 1, 2
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line for the operator."""
+
+
+def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the process that the command line names, and exit."""
+    sys.exit(run(service, sys.argv[1:] if arguments is None else arguments))
+
+
+def run(service: Service, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run the process that ``arguments`` name and return its exit code."""
+    commands = ("api", "worker", "migrate", *service.commands)
+    if not arguments or arguments[0] not in commands:
+        return _complain([f"usage: python -m {service.package} {'|'.join(commands)}"], _MISUSED)
+    command, rest = arguments[0], arguments[1:]
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if command == "migrate":
+                migration = load_settings(MigrateSettings, environment)
+                configure_logging(service=service.name, process=command, level=migration.log_level)
+                return runner.run(_migrate(service, migration))
+            settings = load_settings(service.settings, environment)
+            configure_logging(service=service.name, process=command, level=settings.log_level)
+            configure_tracing(service=service.name, process=command, endpoint=settings.otlp_endpoint)
+            return runner.run(_serve(service, settings, command, rest))
+    except SettingsError as error:
+        return _complain(error.problems, _MISUSED)
+    except (StartError, SelfTestError, RouteDeclarationError, MigrationError, InsecureConnectionError) as error:
+        return _complain([str(error)], _FAILED)
+    except Exception as error:  # noqa: BLE001 - the edge of the process: one line, the places in the log
+        get_log().critical("process_failed", exc_info=True)
+        return _complain([f"{command} failed: {type(error).__name__}"], _FAILED)
+
+
+def _complain(lines: Sequence[str], exit_code: int) -> int:
+    for line in lines:
+        sys.stderr.write(f"tallystick: {line}\n")
+    return exit_code
+
+
+async def _migrate(service: Service, settings: MigrateSettings) -> int:
+    await migrate(settings.migrate_dsn, service=service.name, package=service.package, ca_file=settings.ca_file)
+    if settings.keys_migrate_dsn is not None:
+        await migrate(
+            settings.keys_migrate_dsn,
+            service=service.name,
+            package=service.package,
+            folder="key_migrations",
+            ca_file=settings.ca_file,
+        )
+    get_log().info("migrated", revision=head_revision(service.package))
+    return _DONE
+
+
+def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -> Runtime:
+    """Return what the process holds. Connections are made when first needed."""
+    keys = None
+    if settings.keys_dsn is not None and settings.kek is not None:
+        keys = KeyStore.connect(settings.keys_dsn, service.name, settings.kek, ca_file=settings.ca_file, clock=clock)
+    urls = {name: url for name in SERVICES if (url := settings.url_of(name)) is not None}
+    return Runtime(
+        service=service.name,
+        settings=settings,
+        database=Database(settings.dsn, service.name, pool_size=POOL_SIZE, ca_file=settings.ca_file, clock=clock),
+        duty=DutyDatabase(
+            settings.duty_dsn,
+            service.name,
+            pool_size=DUTY_POOL_SIZE,
+            application_name=f"{service.name}-duty",
+            ca_file=settings.ca_file,
+            clock=clock,
+        ),
+        keys=keys,
+        clock=clock,
+        service_client=ServiceClient(service.name, urls=urls, secret=settings.client_secret, ca_file=settings.ca_file),
+        sealer=Sealer(clock),
+        log=get_log(),
+    )
+
+
+async def _serve(service: Service, settings: Settings, command: str, arguments: Sequence[str]) -> int:
+    runtime = make_runtime(service, settings)
+    try:
+        own = service.commands.get(command)
+        if own is not None:
+            return await _run_command(own, runtime, arguments)
+        stop = _stop_on_signal()
+        await _wait_for_database(runtime, stop)
+        if stop.is_set():
+            return _DONE
+        await self_test(runtime.database)
+        wiring = service.wire(runtime)
+        get_log().info("starting", version=service.version)
+        if command == "api":
+            await _serve_api(service, runtime, wiring, stop)
+        else:
+            # Only a worker needs NATS and the relay.
+            from tallystick_chassis.worker import run_worker  # noqa: PLC0415
+
+            handlers = {name: traced(handler) for name, handler in with_directory(wiring.handlers).items()}
+            await run_worker(runtime, replace(wiring, handlers=handlers), stop)
+        get_log().info("stopped")
+        return _DONE
+    finally:
+        await runtime.close()
+
+
+async def _run_command(command: Command, runtime: Runtime, arguments: Sequence[str]) -> int:
+    await self_test(runtime.database)
+    return await command(runtime, arguments)
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _wait_for_database(runtime: Runtime, stop: asyncio.Event) -> None:
+    """Wait until the database answers, for half a minute: it may be starting beside us."""
+    deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_S
+    while not stop.is_set():
+        try:
+            await runtime.database.ping()
+        except (OSError, TimeoutError, SQLAlchemyError) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                message = f"the database does not answer ({type(error).__name__}); see TALLY_DSN"
+                raise StartError(message) from error
+            await asyncio.sleep(0.2)
+        else:
+            return
+
+
+async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> None:
+    settings: Settings = runtime.settings
+    readiness = Readiness({**_checks(service, runtime), **wiring.readiness})
+    app = create_app(service, runtime, wiring, readiness)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
+        ssl_certfile=str(settings.tls_cert_file),
+        ssl_keyfile=str(settings.tls_key_file),
+    )
+    config.load()
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    server = _Server(config)
+    with _listen(settings.host, settings.port) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        stopping = asyncio.create_task(stop.wait())
+        get_log().info("listening", port=settings.port)
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        readiness.draining = True
+        if not serving.done():
+            get_log().info("draining")
+            # Whoever sends requests here needs a moment to see that we are not ready any more.
+            await asyncio.sleep(settings.drain_s)
+            server.should_exit = True
+        await serving
+
+
+def _checks(service: Service, runtime: Runtime) -> dict[str, Check]:
+    async def migrations() -> None:
+        async with runtime.database.unscoped() as connection:
+            revision = await current_revision(connection, service.name)
+        # A revision that we do not know is of a newer release, with which an older one must live on (expand, then contract).
+        if revision != head_revision(service.package) and (revision is None or revision in known_revisions(service.package)):
+            message = "the schema is behind the code"
+            raise MigrationError(message)
+
+    async def isolation() -> None:
+        await self_test(runtime.database)
+
+    checks: dict[str, Check] = {
+        "database": runtime.database.ping,
+        "migrations": migrations,
+        "row_level_security": isolation,
+    }
+    if runtime.keys is not None:
+        checks["key_store"] = runtime.keys.ping
+    return checks
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            message = f"cannot listen on {host} port {port} ({error.strerror}); see TALLY_HOST and TALLY_PORT"
+            raise StartError(message) from error
+        listener.setblocking(False)
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: draining comes first."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+__all__ = ["StartError", "main", "make_runtime", "run"]

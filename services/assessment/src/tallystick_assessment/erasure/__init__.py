@@ -1,0 +1,1 @@
+"""Erasure: what assessment destroys when a person is to be forgotten, and its receipt."""

@@ -1,0 +1,7 @@
+"""``python -m tallystick_identity api|worker|migrate|init|add-tenant``."""
+
+from tallystick_chassis.process import main
+
+from tallystick_identity.app import SERVICE
+
+main(SERVICE)

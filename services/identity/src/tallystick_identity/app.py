@@ -1,0 +1,90 @@
+"""Identity's composition root: the only place that wires things."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tallystick_chassis.service import Job, Runtime, Service, Wiring
+
+from tallystick_identity.bootstrap import add_tenant, init
+from tallystick_identity.consumers import handlers
+from tallystick_identity.org_units.api import org_unit_routes
+from tallystick_identity.parts import make_parts
+from tallystick_identity.people.api import people_routes
+from tallystick_identity.request_edge import SERVICE_NAME
+from tallystick_identity.roles.api import role_routes
+from tallystick_identity.sessions.api import session_routes
+from tallystick_identity.settings import IdentitySettings
+from tallystick_identity.sign_in.api import sign_in_routes
+from tallystick_identity.sign_in.mail import LinkMailer, Postbox
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+    from tallystick_identity.parts import Parts
+
+_MAIL_INTERVAL_S = 0.2
+_PRUNE_INTERVAL_S = 60.0
+
+
+def wire(runtime: Runtime) -> Wiring:
+    """Wire routes, handlers and jobs to one running process."""
+    parts = make_parts(runtime)
+    mailer = _mailer(runtime, parts)
+    return Wiring(
+        routes=_routes(runtime, parts),
+        handlers=handlers(parts.keys),
+        jobs=(
+            Job("mail-sign-in-links", mailer.send_waiting, interval_s=_MAIL_INTERVAL_S),
+            Job("prune-sign-in-requests", mailer.prune, interval_s=_PRUNE_INTERVAL_S),
+        ),
+        miss_tables=("people", "grants", "roles"),
+        authenticator=parts.introspector,
+    )
+
+
+def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
+    settings, database = parts.settings, runtime.database
+    return [
+        *sign_in_routes(database=database, duty=runtime.duty, sign_in=parts.sign_in, csrf_key=settings.csrf_key),
+        *session_routes(
+            database=database,
+            sessions=parts.sessions,
+            private_data=parts.private_data,
+            introspector=parts.introspector,
+            signer=parts.signer,
+            clients=settings.clients,
+            session_key=settings.session_key,
+            csrf_key=settings.csrf_key,
+        ),
+        *people_routes(database=database, people=parts.people, private_data=parts.private_data),
+        *org_unit_routes(database=database),
+        *role_routes(database=database),
+    ]
+
+
+def _mailer(runtime: Runtime, parts: Parts) -> LinkMailer:
+    settings = parts.settings
+    postbox = Postbox(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        sender=settings.mail_from,
+        public_url=settings.public_url.rstrip("/"),
+    )
+    return LinkMailer(
+        database=runtime.database,
+        duty=runtime.duty,
+        private_data=parts.private_data,
+        postbox=postbox,
+        clock=runtime.clock,
+        log=runtime.log,
+    )
+
+
+SERVICE = Service(
+    name=SERVICE_NAME,
+    package="tallystick_identity",
+    settings=IdentitySettings,
+    wire=wire,
+    commands={"init": init, "add-tenant": add_tenant},
+)

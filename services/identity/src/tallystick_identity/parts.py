@@ -1,0 +1,60 @@
+"""The parts that identity's routes, jobs and commands share, made once from the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jwks
+
+from tallystick_identity.people.commands import People
+from tallystick_identity.people.private_data import PrivateData
+from tallystick_identity.sessions.commands import Sessions
+from tallystick_identity.sessions.introspection import Introspector
+from tallystick_identity.sign_in.commands import SignIn
+
+if TYPE_CHECKING:
+    from tallystick_chassis.keystore import KeyStore
+    from tallystick_chassis.service import Runtime
+
+    from tallystick_identity.settings import IdentitySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is wired together."""
+
+    settings: IdentitySettings
+    keys: KeyStore
+    signer: TokenSigner
+    private_data: PrivateData
+    people: People
+    sessions: Sessions
+    introspector: Introspector
+    sign_in: SignIn
+
+
+def make_parts(runtime: Runtime) -> Parts:
+    """Return the parts of one running process."""
+    settings: IdentitySettings = runtime.settings
+    if runtime.keys is None:
+        msg = "identity needs its key store"
+        raise RuntimeError(msg)
+    jwks = settings.session_key.encode()
+    signer = TokenSigner(jwks, clock=runtime.clock)
+    private_data = PrivateData(runtime.keys)
+    sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key)
+    return Parts(
+        settings=settings,
+        keys=runtime.keys,
+        signer=signer,
+        private_data=private_data,
+        people=People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key),
+        sessions=sessions,
+        introspector=Introspector(
+            database=runtime.database,
+            verifier=TokenVerifier(public_jwks(jwks), clock=runtime.clock),
+            csrf_key=settings.csrf_key,
+        ),
+        sign_in=SignIn(sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key),
+    )

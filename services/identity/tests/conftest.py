@@ -1,0 +1,271 @@
+"""Identity for tests: the real application on a real Postgres and a real SMTP server, with a clock that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email import message_from_bytes
+from email.message import Message
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from nacl.public import PrivateKey
+from tallystick_chassis.clock import utc_now
+from tallystick_chassis.directory import with_directory
+from tallystick_chassis.http.app import create_app
+from tallystick_chassis.ids import TenantId
+from tallystick_chassis.process import make_runtime
+from tallystick_chassis.scope import Scope
+from tallystick_chassis.settings import load_settings
+from tallystick_chassis.tables import events as events_table
+from tallystick_contracts.envelope import Event, decode_event, encode_event
+from tallystick_contracts.generated.privacy import KeyMinted, PooledKey, TenantKeyMinted
+from tallystick_contracts.topology import ServiceName
+from tallystick_identity import app as identity_app
+from tallystick_identity.bootstrap import create_first_administrator, create_tenant
+from tallystick_identity.consumers import handlers
+from tallystick_identity.parts import Parts, make_parts
+from tallystick_identity.settings import IdentitySettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from litestar import Litestar
+    from tallystick_chassis.service import Runtime
+    from tallystick_cli.stack.temporary import Databases, RunningServers
+    from tallystick_contracts.message import EventData
+
+_LINK = re.compile(r"(https://\S+/sign-in/(\S+)/verify)#([^.\s]+)\.(\S+)")
+BASE_URL = "https://identity.example"
+
+
+class MovableClock:
+    """The real clock, moved on by as much as a test says."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.ahead
+
+
+class Inbox:
+    """Receives what identity mails."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.messages.append(message_from_bytes(content))
+        return "250 delivered"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link as it was mailed."""
+
+    page: str
+    slug: str
+    request_id: str
+    token: str
+    correlation: str
+
+    @property
+    def body(self) -> dict[str, str]:
+        return {"request_id": self.request_id, "token": self.token}
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A tenant with keys and an administrator."""
+
+    id: TenantId
+    slug: str
+    admin_email: str
+
+
+@dataclass
+class Identity:
+    """Identity, whole but for NATS."""
+
+    runtime: Runtime
+    app: Litestar
+    parts: Parts
+    clock: MovableClock
+    inbox: Inbox
+    private_keys: dict[str, PrivateKey] = field(default_factory=dict)
+
+    def client(self, **headers: str) -> httpx.AsyncClient:
+        """Return a browser that has no cookies yet."""
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=self.app), base_url=BASE_URL, headers={"User-Agent": "Test", **headers}
+        )
+
+    @asynccontextmanager
+    async def transaction(self, tenant: UUID) -> AsyncIterator[Any]:
+        async with self.runtime.database.transaction(Scope.for_duty(TenantId(tenant), "identity")) as tx:
+            yield tx
+
+    async def receive(self, tenant: UUID, data: EventData) -> None:
+        """Hand an event of the privacy worker to identity's consumer, as the worker would."""
+        body = encode_event(
+            data, id=uuid4(), source="privacy", stream="test", stream_version=1, time=self.clock(), actor="privacy"
+        )
+        event = decode_event(body, tenant=tenant, source_seq=1)
+        async with self.transaction(tenant) as tx:
+            await with_directory(handlers(self.parts.keys))[event.type](tx, event)
+
+    async def mint_keys(self, tenant: UUID, count: int = 20) -> None:
+        pairs = {f"k_{secrets.token_hex(8)}": PrivateKey.generate() for _ in range(count)}
+        self.private_keys |= pairs
+        keys = [PooledKey(key_id=name, public_key=_base64(bytes(key.public_key))) for name, key in pairs.items()]
+        await self.receive(tenant, KeyMinted(keys=tuple(keys)))
+
+    async def mint_day_key(self, tenant: UUID, slug: str) -> None:
+        key = self.private_keys[f"day-{slug}"] = PrivateKey.generate()
+        day = self.clock().date().isoformat()
+        minted = TenantKeyMinted(day=day, key_id=f"day-{slug}", public_key=_base64(bytes(key.public_key)))
+        await self.receive(tenant, minted)
+
+    async def new_tenant(self, *, keys: int = 20) -> Tenant:
+        """Make a tenant with an administrator, and enough keys for ``keys`` more people."""
+        slug = f"t{secrets.token_hex(6)}"
+        tenant = await create_tenant(self.runtime, slug=slug, name=f"Tenant {slug}")
+        await self.mint_keys(tenant, keys + 1)
+        await self.mint_day_key(tenant, slug)
+        email = f"admin@{slug}.example"
+        await create_first_administrator(self.runtime, tenant, email=email, name="Ada Admin")
+        return Tenant(tenant, slug, email)
+
+    async def send_mail(self) -> None:
+        """Let the worker's job send what is waiting."""
+        mailer = identity_app._mailer(self.runtime, self.parts)  # noqa: SLF001 - the job, without the loop around it
+        while await mailer.send_waiting():
+            pass
+
+    async def prune(self) -> None:
+        """Let the worker's job delete old requests."""
+        await identity_app._mailer(self.runtime, self.parts).prune()  # noqa: SLF001
+
+    async def ask_for_link(self, client: httpx.AsyncClient, tenant: Tenant, email: str) -> httpx.Response:
+        return await client.post("/api/v1/auth/login", json={"tenant": tenant.slug, "email": email})
+
+    def links(self) -> list[Link]:
+        """Return all links that were mailed, oldest first."""
+        links = []
+        for message in self.inbox.messages:
+            payload = message.get_payload(decode=True)
+            assert isinstance(payload, bytes)
+            found = _LINK.search(payload.decode())
+            assert found is not None
+            links.append(Link(*found.groups(), correlation=str(message["X-Correlation-ID"])))
+        return links
+
+    async def signed_in(self, tenant: Tenant, email: str | None = None) -> httpx.AsyncClient:
+        """Return a browser in which somebody (the administrator) has signed in by the link from the mail."""
+        client = self.client()
+        asked = await self.ask_for_link(client, tenant, email or tenant.admin_email)
+        assert asked.status_code == 202, asked.text
+        await self.send_mail()
+        link = next(one for one in self.links() if one.correlation == asked.headers["X-Correlation-ID"])
+        verified = await client.post("/api/v1/auth/verify", json=link.body)
+        assert verified.status_code == 200, verified.text
+        client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
+        return client
+
+    async def events(self, tenant: UUID, *types: str) -> list[Event]:
+        """Return the tenant's events of the given types, in the order of their storing."""
+        async with self.transaction(tenant) as tx:
+            rows = await tx.execute(events_table.select().order_by(events_table.c.stored_at))
+            found = [decode_event(bytes(row.body)) for row in rows]
+        return [event for event in found if not types or event.type in types]
+
+    def service(self, name: str = "assessment") -> httpx.AsyncClient:
+        """Return another of our services, with its token."""
+        return self.client(Authorization=f"Bearer {self.parts.signer.issue_service(name)}")
+
+    async def command(
+        self, client: httpx.AsyncClient, method: str, path: str, body: object = None, *, key: str | None = None
+    ) -> httpx.Response:
+        """Send an unsafe request as our own pages do, with a fresh Idempotency-Key unless one is given."""
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        return await client.request(method, f"/api/v1/{path}", json=body, headers=headers)
+
+    async def new_person(self, admin: httpx.AsyncClient, email: str, **fields: object) -> dict[str, str]:
+        """Create a person through the API."""
+        body = {"email": email, "display_name": "Some Body", **fields}
+        created = await self.command(admin, "POST", "identity/people", body)
+        assert created.status_code == 201, created.text
+        return created.json()
+
+    async def grant(
+        self, admin: httpx.AsyncClient, person_id: str, role: str, unit: str, *, subtree: bool = False
+    ) -> dict[str, str]:
+        """Give a person a role by its name."""
+        roles = {one["name"]: one["id"] for one in (await admin.get("/api/v1/identity/roles")).json()["roles"]}
+        body = {"person_id": person_id, "role_id": roles[role], "org_unit_id": unit, "subtree": subtree}
+        granted = await self.command(admin, "POST", "identity/grants", body)
+        assert granted.status_code == 201, granted.text
+        return granted.json()
+
+    async def new_unit(self, admin: httpx.AsyncClient, slug: str, parent: str | None = None) -> str:
+        """Create an org unit and return its id."""
+        body = {"slug": slug, "name": slug.title(), "parent_id": parent}
+        created = await self.command(admin, "POST", "identity/org-units", body)
+        assert created.status_code == 201, created.text
+        return created.json()["id"]
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+@pytest.fixture(scope="session")
+def identity_databases(stack: RunningServers) -> Databases:
+    databases = stack.fresh_databases()
+    databases.migrate(ServiceName.IDENTITY)
+    return databases
+
+
+@asynccontextmanager
+async def running_identity(databases: Databases) -> AsyncIterator[Identity]:
+    inbox = Inbox()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: SMTP(inbox, loop=loop), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port)}
+    clock = MovableClock()
+    runtime = make_runtime(
+        identity_app.SERVICE, load_settings(IdentitySettings, environment), clock=clock
+    )
+    try:
+        app = create_app(identity_app.SERVICE, runtime, identity_app.wire(runtime))
+        yield Identity(runtime, app, make_parts(runtime), clock, inbox)
+    finally:
+        await runtime.close()
+        server.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+async def identity(identity_databases: Databases) -> AsyncIterator[Identity]:
+    async with running_identity(identity_databases) as running:
+        yield running
+
+
+@pytest.fixture
+async def empty_identity(databases: Databases) -> AsyncIterator[Identity]:
+    """Identity on databases without any tenant."""
+    databases.migrate(ServiceName.IDENTITY)
+    async with running_identity(databases) as running:
+        yield running

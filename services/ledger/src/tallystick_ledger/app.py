@@ -1,0 +1,71 @@
+"""The ledger's composition root."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nacl.signing import SigningKey
+from tallystick_chassis.catch_up import HttpFeed, OwnFeed
+from tallystick_chassis.service import Job, Runtime, Service, Wiring
+from tallystick_chassis.settings import SettingsError
+from tallystick_contracts.topology import EVENT_STREAM, ServiceName
+from tallystick_tlog import VerifierKey
+
+from tallystick_ledger.consumers import HANDLERS
+from tallystick_ledger.exports.api import export_routes
+from tallystick_ledger.logs.closing import LogCloser
+from tallystick_ledger.reading.api import reading_routes
+from tallystick_ledger.settings import Settings
+from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.writing.job import WriterJob
+from tallystick_ledger.writing.writer import LedgerWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tallystick_chassis.bus import Bus, Pull
+
+_CLOSING_INTERVAL_S = 30.0
+
+
+def wire(runtime: Runtime) -> Wiring:
+    """Wire routes, handlers and jobs to one running process.
+
+    Raises:
+        SettingsError: the checkpoint key is not the one whose public half everyone was told.
+    """
+    settings: Settings = runtime.settings
+    if bytes(SigningKey(settings.checkpoint_key).verify_key) != settings.ledger_key:
+        raise SettingsError(["setting TALLY_CHECKPOINT_KEY is invalid: TALLY_LEDGER_KEY is another key's public half"])
+
+    def vkey_of(origin: str) -> str:
+        return str(VerifierKey.ed25519(origin, settings.ledger_key))
+
+    closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
+    return Wiring(
+        routes=(
+            *reading_routes(database=runtime.database, vkey_of=vkey_of),
+            *export_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
+        ),
+        handlers=HANDLERS,
+        jobs=(Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),),
+        miss_tables=("logs",),
+        bus_jobs=lambda bus, pulls: _writer_jobs(runtime, settings, bus, pulls),
+    )
+
+
+def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pull]) -> Sequence[Job]:
+    urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
+    writer = LedgerWriter(
+        duty=runtime.duty,
+        feeds=HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)),
+        prefix=settings.ledger_origin,
+        signer=signer_of(settings.checkpoint_key),
+        clock=runtime.clock,
+    )
+    pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
+    pulls.append(pull)
+    return (Job("writer", WriterJob(writer=writer, source=pull, receipts=bus).step, interval_s=0.0),)
+
+
+SERVICE = Service(name="ledger", package="tallystick_ledger", settings=Settings, wire=wire)

@@ -1,0 +1,1 @@
+"""Exports: a log at a fixed size, recorded, then downloaded as three files."""

@@ -1,0 +1,221 @@
+"""Routes that read: logs, checkpoints, entries, proofs, and the public entries' proofs for the verification service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
+
+import msgspec
+from litestar import MediaType, Response, get
+from litestar.params import Parameter
+from tallystick_chassis.scope import Scope
+from tallystick_contracts.capabilities import Capability
+from tallystick_contracts.registry import REGISTRY
+from tallystick_tlog import leaf_hash, to_base64
+
+from tallystick_ledger.reading.cursor import cursor_after, read_cursor
+from tallystick_ledger.reading.proofs import consistency_proof, inclusion_proof, tlog_proof
+from tallystick_ledger.reading.store import (
+    find_by_correlation,
+    find_public,
+    get_checkpoint,
+    get_line,
+    get_lines,
+    get_log,
+    list_logs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.types import ControllerRouterHandler
+    from tallystick_chassis.database import Database
+
+    from tallystick_ledger.logs.domain import Log
+    from tallystick_ledger.reading.store import Line
+
+BASE: Final = "/api/v1/ledger"
+MAX_ENTRIES: Final = 200
+
+_PUBLIC_TYPES: Final = tuple(sorted({kind.type for kind in REGISTRY if kind.public}))
+_READ: Final = {"capability": Capability.LEDGER_READ}
+
+Seq = Annotated[int, Parameter(ge=0, lt=2**53)]
+Size = Annotated[int, Parameter(ge=1, lt=2**53)]
+Limit = Annotated[int, Parameter(ge=1, le=MAX_ENTRIES)]
+
+
+class LogView(msgspec.Struct, frozen=True):
+    """One log. ``period`` is an audit log's month; ``closed_at`` says since when nothing more goes in."""
+
+    id: UUID
+    kind: str
+    period: str | None
+    origin: str
+    size: int
+    opened_at: datetime
+    closed_at: datetime | None
+    vkey: str
+
+
+class LogList(msgspec.Struct, frozen=True):
+    """The compliance log, then the audit logs by month."""
+
+    logs: tuple[LogView, ...]
+
+
+class EntryView(msgspec.Struct, frozen=True):
+    """An entry: ``line`` is the text whose bytes are hashed, ``leaf_hash`` base64."""
+
+    log: UUID
+    seq: int
+    line: str
+    leaf_hash: str
+
+
+class EntryPage(msgspec.Struct, frozen=True):
+    """Entries of one log in order; ``size`` is the log's now."""
+
+    entries: tuple[EntryView, ...]
+    size: int
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    """Entries across logs by recorded time; ``next`` goes into ``after`` for the next page, absent on the last."""
+
+    entries: tuple[EntryView, ...]
+    next: str | None
+
+
+class InclusionProof(msgspec.Struct, frozen=True):
+    """``hashes`` (base64, from the sibling up) lead from the leaf to the root at ``size``."""
+
+    log: str
+    seq: int
+    size: int
+    leaf_hash: str
+    hashes: tuple[str, ...]
+
+
+class ConsistencyProof(msgspec.Struct, frozen=True):
+    """``hashes`` (base64) show that the tree of ``to`` entries extends that of ``from`` entries."""
+
+    log: str
+    from_: int = msgspec.field(name="from")
+    to: int = 0
+    hashes: tuple[str, ...] = ()
+
+
+class PublicEntry(msgspec.Struct, frozen=True):
+    """A public entry with all it takes to check it: ``proof`` is a c2sp.org/tlog-proof@v1 file."""
+
+    line: str
+    proof: str
+    log: str
+    seq: int
+    size: int
+    vkey: str
+
+
+def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list[ControllerRouterHandler]:
+    """Return the routes; ``vkey_of`` gives an origin's verifier key as text."""
+
+    @get(f"{BASE}/logs", opt=_READ)
+    async def logs(tenant_scope: Scope) -> LogList:
+        """List the tenant's logs."""
+        async with database.transaction(tenant_scope) as tx:
+            found = await list_logs(tx)
+        return LogList(tuple(_log_view(log, vkey_of(log.origin)) for log in found))
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_READ)
+    async def checkpoint(tenant_scope: Scope, log_id: UUID, size: Size | None = None) -> Response[str]:
+        """Give the newest checkpoint, or the one signed at ``size``, as a signed note."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            found = await get_checkpoint(tx, log, size or log.size)
+        return Response(found.note, media_type=MediaType.TEXT)
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/entries", opt=_READ)
+    async def entries(tenant_scope: Scope, log_id: UUID, start: Seq = 0, limit: Limit = 50) -> EntryPage:
+        """Give entries in order from ``start``."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            lines = await get_lines(tx, log, start, min(start + limit, log.size))
+        return EntryPage(tuple(_entry_view(line) for line in lines), log.size)
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/entries/{{seq:int}}", opt=_READ)
+    async def entry(tenant_scope: Scope, log_id: UUID, seq: Seq) -> EntryView:
+        """Give one entry."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            return _entry_view(await get_line(tx, log, seq))
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_READ)
+    async def inclusion(tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size | None = None) -> InclusionProof:
+        """Prove that an entry is in the log at ``size`` (now, if not said)."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            size = size or log.size
+            hashes = await inclusion_proof(tx, log, seq, size)
+            line = await get_line(tx, log, seq)
+        return InclusionProof(log.origin, seq, size, to_base64(leaf_hash(line.line)), _base64(hashes))
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_READ)
+    async def consistency(
+        tenant_scope: Scope,
+        log_id: UUID,
+        from_: Annotated[int, Parameter(query="from", ge=1, lt=2**53)],
+        to: Size | None = None,
+    ) -> ConsistencyProof:
+        """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            to = to or log.size
+            hashes = await consistency_proof(tx, log, from_, to)
+        return ConsistencyProof(log.origin, from_, to, _base64(hashes))
+
+    @get(f"{BASE}/entries", opt=_READ)
+    async def timeline(
+        tenant_scope: Scope,
+        correlation: Annotated[str, Parameter(pattern=r"^[A-Za-z0-9._-]{1,64}$")],
+        after: Annotated[str | None, Parameter(max_length=200)] = None,
+        limit: Limit = 100,
+    ) -> Timeline:
+        """Give the entries of all logs that one request or job left, in the units in reach."""
+        place = read_cursor(after)
+        async with database.transaction(tenant_scope) as tx:
+            found = await find_by_correlation(tx, correlation, after=place, limit=limit + 1)
+        page = found[:limit]
+        more = cursor_after(page[-1]) if len(found) > limit else None
+        return Timeline(tuple(_entry_view(one.line) for one in page), more)
+
+    @get(f"{BASE}/public-entries/{{tenant:uuid}}/{{event_id:uuid}}", opt={"capability": Capability.PROOF_READ})
+    async def public_entry(tenant_scope: Scope, tenant: UUID, event_id: UUID) -> PublicEntry:  # noqa: ARG001 - the scope is made from the tenant
+        """Give a public event's entry and proof to the service that shows it to the world."""
+        async with database.transaction(tenant_scope) as tx:
+            line = await find_public(tx, event_id, _PUBLIC_TYPES)
+            log = await get_log(tx, line.log)
+            proof = await tlog_proof(tx, log, line.seq)
+        return PublicEntry(
+            line=line.line.decode(),
+            proof=proof.to_bytes().decode(),
+            log=log.origin,
+            seq=line.seq,
+            size=log.size,
+            vkey=vkey_of(log.origin),
+        )
+
+    return [logs, checkpoint, entries, entry, inclusion, consistency, timeline, public_entry]
+
+
+def _log_view(log: Log, vkey: str) -> LogView:
+    return LogView(log.id, log.kind.value, log.period, log.origin, log.size, log.opened_at, log.closed_at, vkey)
+
+
+def _entry_view(line: Line) -> EntryView:
+    return EntryView(line.log, line.seq, line.line.decode(), to_base64(leaf_hash(line.line)))
+
+
+def _base64(hashes: list[bytes]) -> tuple[str, ...]:
+    return tuple(to_base64(item) for item in hashes)

@@ -1,0 +1,222 @@
+"""The readers' SQL, in the reader's scope: row-level security decides what is there.
+
+A log's row belongs to the root unit, and whoever reads its entries, checkpoints and hashes has found that row first. So a
+log is read whole by those who hold the capability in the root unit, and by nobody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from tallystick_contracts.message import LogKind
+from tallystick_tlog import NodeId
+
+from tallystick_ledger.errors import EntryNotFound, LogNotFound, NoCheckpointAtSize
+from tallystick_ledger.logs.domain import Log, LogId, Period
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+    from tallystick_chassis.transaction import Transaction
+
+_LOG_COLUMNS = "tenant_id, id, kind, period, origin, size, head, last_recorded, opened_at, closed_at"
+_LOGS = text(f"""
+select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant order by period nulls first
+""")  # noqa: S608 - a constant
+_LOG = text(f"""
+select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant and id = :log
+""")  # noqa: S608 - a constant
+_CHECKPOINT = text("""
+select size, root, note from ledger.checkpoints
+where tenant_id = :tenant and log_id = :log and size = :size
+""")
+_LINES = text("""
+select seq, line from ledger.entries
+where tenant_id = :tenant and log_id = :log and seq >= :start and seq < :end
+order by seq
+""")
+_BY_CORRELATION = text("""
+select log_id, seq, recorded, line from ledger.entries
+where
+    tenant_id = :tenant and correlation = :correlation
+    and (recorded, log_id, seq) > (:recorded, cast(:log as uuid), :seq)
+order by recorded, log_id, seq
+limit :limit
+""")
+_PUBLIC = text("""
+select logs.id as log_id, entries.seq, entries.line
+from ledger.logs
+inner join ledger.entries on entries.tenant_id = logs.tenant_id and entries.log_id = logs.id
+where
+    logs.tenant_id = :tenant and logs.kind = 'compliance'
+    and entries.event_id = :event and entries.type = any(cast(:types as text[]))
+""")
+_LEAVES = text("""
+select entries.seq as place, entries.leaf_hash as hash
+from unnest(cast(:firsts as bigint[]), cast(:ends as bigint[])) as span (first, until)
+inner join ledger.entries
+    on entries.tenant_id = :tenant and entries.log_id = :log and entries.seq >= span.first and entries.seq < span.until
+""")
+_NODES = text("""
+select tree_hashes.level, tree_hashes.index as place, tree_hashes.hash
+from unnest(
+    cast(:levels as smallint[]), cast(:firsts as bigint[]), cast(:ends as bigint[])
+) as span (level, first, until)
+inner join ledger.tree_hashes
+    on tree_hashes.tenant_id = :tenant and tree_hashes.log_id = :log and tree_hashes.level = span.level
+    and tree_hashes.index >= span.first and tree_hashes.index < span.until
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHead:
+    """A checkpoint as stored; ``note`` is the signed note, ``root`` 32 bytes."""
+
+    size: int
+    root: bytes
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An entry's line, verbatim, with its place."""
+
+    log: LogId
+    seq: int
+    line: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TimedLine:
+    """A line found across logs; the three together are its place in the answer's order."""
+
+    recorded: datetime
+    line: Line
+
+
+async def list_logs(tx: Transaction) -> list[Log]:
+    """Return the tenant's logs: the compliance log, then audit logs by period."""
+    return [_log(row) for row in await tx.execute(_LOGS, {"tenant": tx.scope.tenant})]
+
+
+async def get_log(tx: Transaction, log: UUID) -> Log:
+    """Return one log.
+
+    Raises:
+        LogNotFound: there is none in reach.
+    """
+    row = (await tx.execute(_LOG, {"tenant": tx.scope.tenant, "log": log})).first()
+    if row is None:
+        raise LogNotFound
+    return _log(row)
+
+
+async def get_checkpoint(tx: Transaction, log: Log, size: int) -> SignedHead:
+    """Return the checkpoint that was signed at ``size``.
+
+    Raises:
+        NoCheckpointAtSize: none was: batches end at other sizes.
+    """
+    row = (await tx.execute(_CHECKPOINT, {"tenant": log.tenant, "log": log.id, "size": size})).first()
+    if row is None:
+        raise NoCheckpointAtSize
+    return SignedHead(row.size, row.root, row.note)
+
+
+async def get_lines(tx: Transaction, log: Log, start: int, end: int) -> list[Line]:
+    """Return the entries ``[start, end)`` as far as there are any."""
+    rows = await tx.execute(_LINES, {"tenant": log.tenant, "log": log.id, "start": start, "end": end})
+    return [Line(log.id, row.seq, row.line) for row in rows]
+
+
+async def get_line(tx: Transaction, log: Log, seq: int) -> Line:
+    """Return one entry.
+
+    Raises:
+        EntryNotFound: the log is not that long.
+    """
+    found = await get_lines(tx, log, seq, seq + 1)
+    if not found:
+        raise EntryNotFound
+    return found[0]
+
+
+async def find_by_correlation(
+    tx: Transaction, correlation: str, *, after: tuple[datetime, UUID, int], limit: int
+) -> list[TimedLine]:
+    """Return entries of all logs with a correlation id, oldest first, from behind ``after`` (recorded, log, seq)."""
+    recorded, log, seq = after
+    rows = await tx.execute(
+        _BY_CORRELATION,
+        {
+            "tenant": tx.scope.tenant,
+            "correlation": correlation,
+            "recorded": recorded,
+            "log": log,
+            "seq": seq,
+            "limit": limit,
+        },
+    )
+    return [TimedLine(row.recorded, Line(LogId(row.log_id), row.seq, row.line)) for row in rows]
+
+
+async def find_public(tx: Transaction, event_id: UUID, types: Collection[str]) -> Line:
+    """Return the entry of an event if it is of one of the public ``types``.
+
+    Raises:
+        EntryNotFound: it is not, or there is none.
+    """
+    rows = await tx.execute(_PUBLIC, {"tenant": tx.scope.tenant, "event": event_id, "types": list(types)})
+    row = rows.first()
+    if row is None:
+        raise EntryNotFound
+    return Line(LogId(row.log_id), row.seq, row.line)
+
+
+async def get_leaves(tx: Transaction, log: Log, spans: Sequence[tuple[int, int]]) -> dict[NodeId, bytes]:
+    """Return the leaf hashes in the ranges ``[first, end)``."""
+    rows = await tx.execute(
+        _LEAVES,
+        {
+            "tenant": log.tenant,
+            "log": log.id,
+            "firsts": [first for first, _ in spans],
+            "ends": [end for _, end in spans],
+        },
+    )
+    return {NodeId(0, row.place): row.hash for row in rows}
+
+
+async def get_nodes(tx: Transaction, log: Log, spans: Sequence[tuple[int, int, int]]) -> dict[NodeId, bytes]:
+    """Return the stored subtree hashes of a level in ``[first, end)``, for each (level, first, end)."""
+    rows = await tx.execute(
+        _NODES,
+        {
+            "tenant": log.tenant,
+            "log": log.id,
+            "levels": [level for level, _, _ in spans],
+            "firsts": [first for _, first, _ in spans],
+            "ends": [end for _, _, end in spans],
+        },
+    )
+    return {NodeId(row.level, row.place): row.hash for row in rows}
+
+
+def _log(row: Row[tuple[object, ...]]) -> Log:
+    return Log(
+        tenant=row.tenant_id,
+        id=LogId(row.id),
+        kind=LogKind(row.kind),
+        period=None if row.period is None else Period(row.period),
+        origin=row.origin,
+        size=row.size,
+        head=row.head,
+        last_recorded=row.last_recorded,
+        opened_at=row.opened_at,
+        closed_at=row.closed_at,
+    )

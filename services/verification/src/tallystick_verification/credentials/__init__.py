@@ -1,0 +1,1 @@
+"""Published certificates: what is known of them, and what a verifier is told."""
