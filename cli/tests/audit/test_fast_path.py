@@ -6,13 +6,13 @@ import sys
 from io import BytesIO
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tallystick_cli.audit.blocks import Block, cut_into_parts, read_blocks, read_part
 from tallystick_cli.audit.fast import digest
 from tallystick_cli.audit.replay import Replay
-from tallystick_tlog import EntryError, parse_entry
-from tallystick_tlog.samples import ORIGIN, log
+from tallystick_tlog import FIRST_PREV, MAX_LINE_BYTES, EntryError, build_line, leaf_hash, parse_entry
+from tallystick_tlog.samples import ORIGIN, RECORDED, event, log
 
 LINES = log(3)[0]
 values = st.recursive(
@@ -46,8 +46,9 @@ def test_what_is_digested_is_sound_whatever_the_data(value: object, encoding: st
 
 
 def test_sound_blocks_of_plain_text_are_digested() -> None:
-    plain = [line.replace("ü".encode(), b"u") for line in LINES]
-    assert digest(plain[0] + b"\n", ORIGIN) is not None
+    found = digest(b"".join(line + b"\n" for line in LINES), ORIGIN)
+    assert found is not None
+    assert found.tree == log(3)[1]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n", b"x", LINES[0], LINES[0] + b"\n\n", LINES[0] + b"\n" + LINES[2] + b"\n"])
@@ -72,9 +73,86 @@ def test_blocks_and_parts_hold_the_file_up_to_a_line_that_is_too_long(lines: lis
         assert b"".join(block.data for part in parts for block in read_part(BytesIO(data), part)) == data
 
 
+def outcome(data: bytes, read_bytes: int, *, fast: bool) -> tuple[object, ...]:
+    """Replay a file read in small pieces, with or without digests."""
+    stream = BytesIO(data)
+    replay = Replay(ORIGIN, frozenset({7}))
+    with pytest.MonkeyPatch.context() as patch:
+        if not fast:
+            patch.setattr("tallystick_cli.audit.replay.digest", lambda _data, _log: None)
+        for block in read_blocks(lambda _size: stream.read(read_bytes)):
+            replay.add(block)
+            if replay.finding is not None or replay.suspicion is not None:
+                break
+    return replay.finding, replay.suspicion, replay.tree, replay.roots
+
+
+parts = st.tuples(
+    st.sampled_from(["recorded", "source_seq", "prev", "seq", "log", "type", "nothing"]), st.integers(0, 29)
+)
+
+
+@given(change=parts, read_bytes=st.integers(400, 4000), shortened=st.booleans())
+@example(change=("recorded", 5), read_bytes=400, shortened=False)
+@example(change=("recorded", 6), read_bytes=400, shortened=False)
+def test_the_fast_path_reports_what_the_slow_one_does_wherever_blocks_end(
+    change: tuple[str, int],
+    read_bytes: int,
+    shortened: bool,  # noqa: FBT001
+) -> None:
+    what, at = change
+    lines: list[bytes] = []
+    prev = FIRST_PREV
+    for seq in range(30):
+        body = event(seq, **({"type": "assessment.score.recorded"} if (what, at) == ("type", seq) else {}))
+        added = {"log": ORIGIN, "prev": prev, "recorded": f"2026-11-21T23:34:05.{seq:06}Z", "seq": seq}
+        added |= {"source_seq": seq + 1}
+        if seq == at and what in added:
+            added[what] = {
+                "recorded": "2026-11-20T23:34:05.000000Z",
+                "source_seq": seq + 2,
+                "prev": bytes(31) + b"x",
+                "seq": seq + 1,
+                "log": "tally.example/other",
+            }[what]
+        lines.append(build_line(body, **added))
+        prev = leaf_hash(lines[-1])
+    if shortened:
+        lines = lines[:at] + lines[at + 1 :]
+    data = b"".join(line + b"\n" for line in lines)
+    quick, slow = outcome(data, read_bytes, fast=True), outcome(data, read_bytes, fast=False)
+    assert quick == slow
+    if not shortened:
+        assert (quick[:2] == (None, None)) == (what == "nothing" or change == ("recorded", 0))
+
+
+@pytest.mark.parametrize("times", [("6", "5"), ("5", "x")])
+def test_a_block_whose_times_go_back_or_are_none_is_not_digested(times: tuple[str, str]) -> None:
+    prev, data = FIRST_PREV, b""
+    for seq, second in enumerate(times):
+        line = build_line(event(seq), ORIGIN, prev, f"2026-11-21T23:34:0{second}.000000Z", seq, seq + 1)
+        prev, data = leaf_hash(line), data + line + b"\n"
+    assert digest(data, ORIGIN) is None
+
+
+@pytest.mark.parametrize("numbers", [(1, 3), (1, 1), (2, 1)])
+def test_a_block_whose_source_leaves_a_gap_is_not_digested(numbers: tuple[int, int]) -> None:
+    prev, data = FIRST_PREV, b""
+    for seq, number in enumerate(numbers):
+        line = build_line(event(seq), ORIGIN, prev, RECORDED, seq, number)
+        prev, data = leaf_hash(line), data + line + b"\n"
+    assert digest(data, ORIGIN) is None
+
+
+def test_a_block_of_another_log_or_with_a_line_too_long_is_not_digested() -> None:
+    assert digest(LINES[0] + b"\n", "tally.example/other") is None
+    long = LINES[0].replace(b'"done"', b'"' + b"x" * MAX_LINE_BYTES + b'"') + b"\n"
+    assert digest(long, ORIGIN) is None
+
+
 def test_a_damaged_block_is_replayed_even_if_a_digest_is_claimed() -> None:
     replay = Replay(ORIGIN)
-    second = digest(LINES[1].replace("ü".encode(), b"u") + b"\n", ORIGIN)
+    second = digest(LINES[1] + b"\n", ORIGIN)
     replay.add(Block(LINES[1] + b"\n", None), second)
     assert replay.finding is not None
     assert replay.finding.code == "order"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def load(folder: Path) -> Cohort:
         for each in patterns
         if each.tenant in {"*", tenant}
     )
-    return Cohort(evaluation, candidates, staff)
+    return Cohort(as_document(evaluation), candidates, staff)
 
 
 def _people(path: Path) -> tuple[Participant, ...]:
@@ -83,22 +82,29 @@ def _people(path: Path) -> tuple[Participant, ...]:
         )
 
 
-def answer(item: dict[str, Any], email: str, *, right: bool) -> Any:  # noqa: ANN401 - as many forms as item types
-    """Return a candidate's answer to an item in the form that the assessment API takes: the key's, or a wrong one."""
+def as_document(evaluation: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return the evaluation as JSON has it: every name in an object is a string (YAML reads ``1:`` as a number)."""
+    if isinstance(evaluation, dict):
+        return {str(name): as_document(value) for name, value in evaluation.items()}
+    return [as_document(value) for value in evaluation] if isinstance(evaluation, list) else evaluation
+
+
+def answer(item: dict[str, Any], *, right: bool) -> Any:  # noqa: ANN401, PLR0911 - as many forms as there are item types
+    """Return the answer to an item in the form that the API takes: what its key says, or something else."""
     kind = item["type"]
     if kind == "essay":
-        return f"Two risks and their controls, as seen by {hashlib.sha256(email.encode()).hexdigest()[:12]}."
+        return "Risk: nobody sees a mistake. Control: review. Risk: nobody can undo it. Control: staged roll-out."
     if kind == "short_text":
         return item["accept"][0] if right else "I do not know"
     key = item["key"]
     if kind == "numeric":
         return key["value"] if right else key["value"] + 7
     if kind == "matching":
-        matches = {str(left): choice for left, choice in key.items()}
-        return matches if right else dict(zip(matches, reversed(matches.values()), strict=True))
+        return key if right else dict(zip(key, [*list(key.values())[1:], next(iter(key.values()))], strict=True))
     if kind == "true_false":
         return key[0] if right else not key[0]
     if kind == "ordering":
-        return list(key) if right else list(reversed(key))
-    wrong = [option for option in item["options"] if option not in key]
-    return list(key) if right else wrong[:1]
+        return key if right else key[::-1]
+    if kind == "multiple_choice":
+        return key if right else key[:1]
+    return key[0] if right else next(option for option in item["options"] if option not in key)

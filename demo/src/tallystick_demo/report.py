@@ -30,6 +30,13 @@ def require(condition: object, otherwise: str) -> None:
         raise StepFailed(otherwise)
 
 
+def first_reason(error: BaseException) -> str:
+    """Return what went wrong first, out of whatever groups it came in."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
+
+
 class Step(msgspec.Struct, kw_only=True):
     """One step as the report has it."""
 
@@ -70,7 +77,7 @@ class Telling:
             with self.console.status(f"[bold]{escape(name)}[/]"):
                 yield step
         except BaseException as error:
-            step.detail = f"{error}" if isinstance(error, StepFailed) else f"{type(error).__name__}: {error}"
+            step.detail = first_reason(error)
             self.console.print(f"[bold red]✗[/] [bold]{escape(name)}[/]\n    {escape(step.detail)}")
             raise
         step.ok = True

@@ -100,7 +100,7 @@ def digest(data: bytes, log: str) -> Digest | None:
     distinct = dict.fromkeys(times)
     series = _series(entries)
     if (
-        False
+        max(map(len, lines)) > MAX_LINE_BYTES
         or len(entries[0].prev) != len(leaves[0])
         or [entry.prev for entry in entries[1:]] != leaves[:-1]
         or [entry.seq for entry in entries] != list(range(start, start + count))

@@ -15,6 +15,7 @@ from tallystick_cli.stack.services import FOLDERS, MAIL_PORT, ROLES, Servers
 
 POLL_S = 0.02
 _SERVER_TIMEOUT_S = 30.0
+_SHOWN_LOG_LINES = 3
 
 
 def prepare(layout: Layout) -> Servers:
@@ -82,7 +83,11 @@ def wait_until(
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             problem = "ended at once" if process.poll() is not None else f"was not ready within {timeout_s:.0f} s"
-            last = program.log_file.read_text(errors="replace").strip().splitlines()[-3:]
-            msg = f"{program.name} {problem}; the end of {program.log_file}: {' / '.join(last)}"
-            raise ServerFailedError(msg)
+            raise failure(program, problem)
         time.sleep(POLL_S)
+
+
+def failure(program: Program, problem: str) -> ServerFailedError:
+    """Return an error that says what is wrong with a program and how its log ends."""
+    last = program.log_file.read_text(errors="replace").strip().splitlines()[-_SHOWN_LOG_LINES:]
+    return ServerFailedError(f"{program.name} {problem}; the end of {program.log_file}: {' / '.join(last)}")

@@ -25,6 +25,7 @@ _TEND_EVERY_S = 0.05
 _SERVICE_STOP_TIMEOUT_S = 12.0  # they drain for up to 10 s
 _SERVER_STOP_TIMEOUT_S = 15.0
 _SERVICES_READY_TIMEOUT_S = 60.0
+_HOPELESS_RESTARTS = 3
 
 
 class _StopRequestedError(Exception):
@@ -91,10 +92,12 @@ class Supervisor:
         while waiting:
             self._check_stop()
             if time.monotonic() > deadline:
-                logs = ", ".join(str(self._layout.log_file(f"{name}-api")) for name in waiting)
-                msg = f"not ready within {_SERVICES_READY_TIMEOUT_S:.0f} s: {', '.join(waiting)}; see {logs}"
-                raise StackError(msg)
+                late = next(child.program for child in self._services if child.program.name == f"{min(waiting)}-api")
+                raise boot.failure(late, f"was not ready within {_SERVICES_READY_TIMEOUT_S:.0f} s")
             self._tend()
+            for child in self._services:
+                if child.restarts >= _HOPELESS_RESTARTS:
+                    raise boot.failure(child.program, "ends again and again")
             waiting = {name: port for name, port in waiting.items() if not readiness.is_ready(self._layout, port)}
             time.sleep(_TEND_EVERY_S)
 

@@ -59,19 +59,34 @@ class Wiring:
     bus_jobs: Callable[[Bus, list[Pull]], Sequence[Job]] | None = None
 
 
-@dataclass(slots=True)
 class Runtime:
-    """What a running process holds: made once at start, closed at the end."""
+    """What a running process holds: made once at start, closed at the end.
 
-    service: str
-    settings: Any  # the service's own Settings; its app.py narrows it once
-    database: Database
-    duty: DutyDatabase
-    keys: KeyStore | None
-    clock: Clock
-    service_client: ServiceClient
-    sealer: Sealer
-    log: Log
+    A plain class: Litestar hands it to handlers, and would have msgspec look into a dataclass.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        settings: Any,  # noqa: ANN401 - the service's own Settings; its app.py narrows it once
+        database: Database,
+        duty: DutyDatabase,
+        keys: KeyStore | None,
+        clock: Clock,
+        service_client: ServiceClient,
+        sealer: Sealer,
+        log: Log,
+    ) -> None:
+        self.service = service
+        self.settings = settings
+        self.database = database
+        self.duty = duty
+        self.keys = keys
+        self.clock = clock
+        self.service_client = service_client
+        self.sealer = sealer
+        self.log = log
 
     async def close(self) -> None:
         """Close connections and clients."""

@@ -36,6 +36,27 @@ async def test_a_transaction_that_commits_late_is_numbered_late_and_not_lost(hou
     assert published(tape) == [1, 2]
 
 
+async def test_a_late_number_is_published_after_the_earlier_one_though_written_before_it(house, tools, tenant):
+    app, duty, tape = house.app("identity"), house.duty("identity"), tools.Tape()
+    relay = relay_of(duty, tape)
+    async with app.transaction(Scope.for_duty(tenant, "identity")) as late:
+        await late.append("t-late", 0, [tools.drafts["tenant"]()])
+        await tools.commit(app, tenant, "tenant")
+        await relay.number(tenant)  # and the process dies before it publishes
+    await relay.step()
+    assert published(tape) == [1, 2]
+
+
+async def test_two_relays_that_number_at_once_do_not_meet(house, tools, tenant):
+    app, tape = house.app("identity"), tools.Tape()
+    relays = [relay_of(house.duty("identity"), tape) for _ in range(2)]
+    for _ in range(15):
+        await tools.commit(app, tenant, "tenant", "tenant")
+        await asyncio.gather(*(relay.number(tenant) for relay in relays))
+    found = await tools.numbers(house.duty("identity"), tenant)
+    assert [seq for seq, _ in found["tenant"]] == list(range(1, 31))
+
+
 async def test_each_aggregate_has_its_own_gapless_numbers(house, tools, tenant):
     app, duty, tape = house.app("identity"), house.duty("identity"), tools.Tape()
     await tools.commit(app, tenant, "tenant", "org_unit", "tenant", "org_unit", "tenant")

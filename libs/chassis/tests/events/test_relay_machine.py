@@ -80,9 +80,11 @@ class OutboxMachine(RuleBasedStateMachine):
 
         self.runner.run(step())
 
-    @rule()
-    def two_relays(self):
+    @rule(aggregates=st.lists(st.sampled_from(AGGREGATES), max_size=4))
+    def two_relays(self, aggregates):
         async def both():
+            if aggregates:
+                self.committed |= set(await self.tools.commit(self.app, self.tenant, *aggregates))
             await asyncio.gather(self.relay(self.duty).step(), self.relay(self.other_duty).step())
 
         self.runner.run(both())

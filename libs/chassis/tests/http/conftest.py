@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 import pytest_asyncio
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from litestar import Litestar
@@ -31,7 +32,7 @@ from tallystick_chassis.ids import new_person_ref
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.service import Runtime, Service, Wiring
 from tallystick_chassis.settings import Secret, Settings
-from tallystick_chassis.telemetry import get_log
+from tallystick_chassis.telemetry import get_log, keep_allowed
 from tallystick_contracts.topology import ServiceName
 
 CSRF_KEY = b"k" * 32
@@ -119,6 +120,11 @@ class Person:
         return {**self.cookies, CSRF_HEADER: self.csrf, "Idempotency-Key": uuid4().hex}
 
 
+@pytest.fixture(autouse=True)
+def _logs_as_in_production() -> None:
+    structlog.configure(processors=[keep_allowed, structlog.processors.JSONRenderer()])
+
+
 AppFactory = Callable[..., Litestar]
 
 
@@ -148,8 +154,8 @@ def settings(tmp_path: Path, jwks: bytes) -> Settings:
     nothing = tmp_path / "nothing"
     nothing.write_bytes(b"")
     return Settings(
-        dsn=Secret("postgresql://nobody@127.0.0.1:1/none"),
-        duty_dsn=Secret("postgresql://nobody@127.0.0.1:1/none"),
+        dsn=Secret("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
+        duty_dsn=Secret("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
         nats_url="tls://127.0.0.1:1",
         nats_seed=Secret("x"),
         ca_file=nothing,
@@ -166,8 +172,8 @@ def make_runtime(service: ServiceName, settings: Settings) -> Runtime:
     return Runtime(
         service=service,
         settings=settings,
-        database=Database(settings.dsn, service, pool_size=6),
-        duty=DutyDatabase(settings.duty_dsn, service, pool_size=2),
+        database=Database(settings.dsn, service, pool_size=6, ca_file=settings.ca_file),
+        duty=DutyDatabase(settings.duty_dsn, service, pool_size=2, ca_file=settings.ca_file),
         keys=None,
         clock=utc_now,
         service_client=ServiceClient(service, urls={}),
@@ -193,6 +199,7 @@ async def make_app(settings: Settings, people: People) -> AsyncIterator[AppFacto
                 settings,
                 dsn=Secret(databases.dsn(service, "app")),
                 duty_dsn=Secret(databases.dsn(service, "duty")),
+                ca_file=databases.servers.layout.ca_file,
             )
         runtime = make_runtime(service, own)
         runtimes.append(runtime)

@@ -1,4 +1,4 @@
-"""A database of verification's own, a ledger and an identity that answer over real HTTP, and events as they would arrive."""
+"""A database of verification's own, a ledger and an identity over real HTTP, and events as they would arrive."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import httpx
 import pytest
 import uvicorn
 from litestar import Litestar, Request, Response, get, post
+from litestar.params import FromPath
 from tallystick_chassis.directory import with_directory
 from tallystick_chassis.http.app import create_app
 from tallystick_chassis.ids import TenantId
@@ -94,7 +95,7 @@ def verification_databases(verification_template: Databases) -> Databases:
 
 @dataclass
 class FakeLedger:
-    """One tenant's compliance log, and identity's token route beside it; ``answers`` replaces what it says of an event."""
+    """Tenants' compliance logs, and identity's token route beside them; ``answers`` replaces what it says."""
 
     lines: dict[UUID, list[bytes]] = field(default_factory=dict)
     places: dict[UUID, tuple[UUID, int]] = field(default_factory=dict)
@@ -140,7 +141,7 @@ class FakeLedger:
             return {"access_token": "service-token", "token_type": "Bearer", "expires_in": 300}
 
         @get("/api/v1/ledger/public-entries/{tenant:uuid}/{event:uuid}")
-        async def public_entry(request: Request, tenant: UUID, event: UUID) -> Response:
+        async def public_entry(request: Request, tenant: FromPath[UUID], event: FromPath[UUID]) -> Response:
             self.asked += 1
             assert request.headers["authorization"] == "Bearer service-token"
             if self.down:
@@ -176,7 +177,7 @@ async def serving(app: object) -> AsyncIterator[str]:
     server.install_signal_handlers = lambda: None
     with _listening() as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
@@ -262,11 +263,8 @@ class Assessment:
 
     async def deliver(self, tenant: TenantId, body: bytes, key: FeedKey, _event_id: UUID) -> None:
         """Hand an event to the inbox, next in its sequence."""
-        inbox = Inbox(
-            database=self.runtime.database,
-            consumer="verification",
-            handlers=with_directory(SERVICE.wire(self.runtime).handlers),
-        )
+        handlers = with_directory(SERVICE.wire(self.runtime).handlers)
+        inbox = Inbox(database=self.runtime.database, consumer="verification", handlers=handlers)
         seq = self.sequence[tenant, key] = self.sequence.get((tenant, key), 0) + 1
         await inbox.apply(tenant, [read_received(tenant, key, seq, body)], await inbox.cursors(tenant))
 

@@ -26,7 +26,7 @@ async def proof_of(client: httpx.AsyncClient, token: str) -> str:
 
 
 @pytest.mark.control("EV-64")
-async def test_a_certificate_is_confirmed_before_its_proof_and_proven_once_the_ledger_has_it(
+async def test_a_certificate_is_confirmed_before_its_proof_and_proven_once_the_ledger_has_it(  # noqa: PLR0917 - fixtures
     client: httpx.AsyncClient, assessment, ledger, fetcher: ProofFetcher, tenant: TenantId, clock
 ) -> None:
     issued = await assessment.publish(tenant)
@@ -43,7 +43,7 @@ async def test_a_certificate_is_confirmed_before_its_proof_and_proven_once_the_l
     assert ledger.asked == 2  # what is proven is not asked for again
 
 
-async def test_an_outage_of_the_ledger_pauses_all_and_costs_no_certificate_its_turn(
+async def test_an_outage_of_the_ledger_pauses_all_and_costs_no_certificate_its_turn(  # noqa: PLR0917 - fixtures
     client: httpx.AsyncClient, assessment, ledger, fetcher: ProofFetcher, tenant: TenantId, monkeypatch
 ) -> None:
     issued = [await assessment.publish(tenant) for _ in range(3)]
@@ -83,7 +83,7 @@ def _no_entry(answer: dict[str, str]) -> None:
 
 @pytest.mark.control("DI-02")
 @pytest.mark.parametrize("damage", [_other_line, _other_signature, _other_place, _no_proof, _no_entry])
-async def test_a_proof_that_does_not_hold_is_never_kept_and_the_certificate_is_not_confirmed(
+async def test_a_proof_that_does_not_hold_is_never_kept_and_the_certificate_is_not_confirmed(  # noqa: PLR0917 - fixtures
     client: httpx.AsyncClient, assessment, ledger, fetcher: ProofFetcher, tenant: TenantId, clock, damage
 ) -> None:
     issued = await assessment.publish(tenant)

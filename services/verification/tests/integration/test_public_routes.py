@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from tallystick_chassis.telemetry import configure_logging
 from tallystick_tlog import TlogProof, VerifierKey, leaf_hash
+from tallystick_verification.credentials.domain import reference_of
 from tallystick_verification.proofs.fetching import ProofFetcher
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.mark.control("EV-64", "EV-22e", "EV-51", "EV-12b")
-async def test_a_certificate_is_valid_and_the_answer_has_exactly_its_six_fields(
+async def test_a_certificate_is_valid_and_the_answer_has_exactly_its_six_fields(  # noqa: PLR0917 - fixtures
     client: httpx.AsyncClient, assessment, ledger, runtime: Runtime, tenant: TenantId, clock
 ) -> None:
     issued = await assessment.publish(tenant)
@@ -62,8 +63,6 @@ async def test_a_withdrawn_certificate_is_revoked(client: httpx.AsyncClient, ass
 async def test_a_withdrawal_holds_even_if_its_certificate_arrives_after_it(
     client: httpx.AsyncClient, assessment, tenant: TenantId
 ) -> None:
-    from tallystick_verification.credentials.domain import reference_of
-
     token = "a-token-that-was-sent-to-a-holder"
     await assessment.withdraw(tenant, reference_of(token))
     assert (await client.get(f"/certs/verify/{token}")).json() == NOTHING

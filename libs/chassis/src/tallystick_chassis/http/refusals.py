@@ -50,7 +50,7 @@ class RefusalRecorder:
         try:
             async with self._database.transaction(scope) as tx:
                 await tx.execute(
-                    insert(misses),
+                    insert(misses).inline(),  # RETURNING would need to read, and nobody who asks may
                     [
                         {
                             "tenant_id": scope.tenant,

@@ -26,11 +26,13 @@ _ADD = text(
     "select cast(:tenant as uuid), new.* from unnest(cast(:key_ids as text[]), cast(:public_keys as bytea[])) as new "
     "on conflict do nothing"
 )
-# Rows that another transaction is claiming are passed over; `limit` picks any: keys have no order.
+# Rows that another transaction is claiming are passed over; `limit` picks any: keys have no order. Materialised, because as a
+# plain subquery Postgres may run it once for each row and delete more than were wanted (seen).
 _CLAIM = text(
-    "delete from identity.public_key_pool where tenant_id = :tenant and key_id in ("
+    "with picked as materialized ("
     "select key_id from identity.public_key_pool where tenant_id = :tenant limit :wanted for update skip locked) "
-    "returning key_id, public_key"
+    "delete from identity.public_key_pool pool using picked "
+    "where pool.tenant_id = :tenant and pool.key_id = picked.key_id returning pool.key_id, pool.public_key"
 )
 _COUNT = text("select count(*) from identity.public_key_pool where tenant_id = :tenant")
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import MediaType, Response, get
-from litestar.params import Parameter
+from litestar.params import Parameter, QueryParameter
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.registry import REGISTRY
@@ -165,7 +165,7 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
     async def consistency(
         tenant_scope: Scope,
         log_id: UUID,
-        from_: Annotated[int, Parameter(query="from", ge=1, lt=2**53)],
+        from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
         to: Size | None = None,
     ) -> ConsistencyProof:
         """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""

@@ -57,7 +57,7 @@ async def verify_certificate(
 async def download_proof(token: FromPath[str], runtime: Runtime) -> Response[bytes]:
     """Give the proof file of the certificate's public entry (c2sp.org/tlog-proof@v1)."""
     evidence = await _evidence(runtime, token)
-    return _download(evidence.proof, "text/plain; charset=utf-8", "certificate.proof")
+    return _download(evidence.proof, "text/plain", "certificate.proof")
 
 
 @get("/certs/verify/{token:str}/entry", opt={"public": True})

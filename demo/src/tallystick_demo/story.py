@@ -1,0 +1,330 @@
+"""The main job, step by step, with real services, real mail and real kills."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+
+from tallystick_demo.chaos import Chaos
+from tallystick_demo.cohort import answer
+from tallystick_demo.person import Person
+from tallystick_demo.report import StepFailed, require
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from tallystick_cli.stack.layout import Layout
+
+    from tallystick_demo.cohort import Cohort
+    from tallystick_demo.person import World
+    from tallystick_demo.report import Step
+
+T = TypeVar("T")
+
+WRONG_ITEM = "q07"
+RIGHT_KEY = ["b"]
+_CONCURRENT = 12
+_SETTLE_S = 60.0
+_THINKING_S = 0.7
+_PAUSE_BETWEEN_KILLS_S = 0.6
+_IDENTITY, _ASSESSMENT = "/api/v1/identity", "/api/v1/assessment"
+
+
+@dataclass(slots=True)
+class Tenant:
+    """One tenant on stage: its staff by role, its candidates, and what the story makes for it."""
+
+    slug: str
+    staff: dict[str, Person] = field(default_factory=dict)
+    candidates: list[Person] = field(default_factory=list)
+    ids: dict[str, str] = field(default_factory=dict)
+    evaluation_id: str = ""
+    version: int = 0
+    assignments: dict[str, str] = field(default_factory=dict)
+    remediation_id: str = ""
+    certificates: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything the steps share."""
+
+    world: World
+    layout: Layout
+    cohort: Cohort
+    tenants: dict[str, Tenant]
+    kills: int = 0
+
+    def everyone(self) -> Iterable[Person]:
+        """Give every person on stage."""
+        for tenant in self.tenants.values():
+            yield from tenant.staff.values()
+            yield from tenant.candidates
+
+
+async def eventually(check: Callable[[], Awaitable[T | None]], what: str, *, within_s: float = _SETTLE_S) -> T:
+    """Wait until ``check`` gives something; fail loudly when it does not in time."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        found = await check()
+        if found:
+            return found
+        require(asyncio.get_running_loop().time() < deadline, f"{what} did not happen within {within_s:.0f} s")
+        await asyncio.sleep(0.1)
+
+
+async def all_of(people: Iterable[Person], what: Callable[[Person], Awaitable[None]]) -> None:
+    """Let everybody do something, a dozen at a time; the first failure ends it."""
+    gate = asyncio.Semaphore(_CONCURRENT)
+
+    async def one(person: Person) -> None:
+        async with gate:
+            await what(person)
+
+    async with asyncio.TaskGroup() as group:
+        for person in people:
+            group.create_task(one(person))
+
+
+async def people_arrive(stage: Stage, step: Step) -> None:
+    """The administrators sign in and import staff and candidates; units come into being with them."""
+    for tenant in stage.tenants.values():
+        staff, candidates = stage.cohort.staff_of(tenant.slug), stage.cohort.candidates_of(tenant.slug)
+        administrator = tenant.staff["administrator"]
+        await administrator.sign_in()
+        rows = [
+            {"org_unit": who.org_unit, "email": who.email, "display_name": who.display_name, "role": who.role}
+            for who in (*staff, *candidates)
+            if who.role != "administrator"
+        ]
+        imported = await administrator.do("POST", "identity", f"{_IDENTITY}/imports", {"rows": rows})
+        tenant.ids = {row["email"]: imported["people"][number]["id"] for number, row in enumerate(rows)}
+        tenant.staff |= {
+            who.role: Person(stage.world, tenant=tenant.slug, email=who.email)
+            for who in staff
+            if who.role != "administrator"
+        }
+        tenant.candidates = [Person(stage.world, tenant=tenant.slug, email=who.email) for who in candidates]
+        await all_of((p for role, p in tenant.staff.items() if role != "administrator"), Person.sign_in)
+        units = await administrator.read("identity", f"{_IDENTITY}/org-units")
+        require(len(units["org_units"]) >= 7, f"{tenant.slug} should have a tree of at least 7 units, has {units}")
+    count = sum(len(tenant.ids) for tenant in stage.tenants.values())
+    step.detail = (
+        f"{len(stage.tenants)} tenants, {count} people imported into a two-level tree of units; "
+        "staff signed in by single-use links from real mail"
+    )
+
+
+async def exam_is_published(stage: Stage, step: Step) -> None:
+    """Authors publish the evaluation and assign it to every candidate of their tenant."""
+    for tenant in stage.tenants.values():
+        author = tenant.staff["author"]
+        published = await author.do("POST", "assessment", f"{_ASSESSMENT}/evaluations", stage.cohort.evaluation)
+        tenant.evaluation_id, tenant.version = published["evaluation_id"], published["version"]
+        people = await _references(tenant)
+        body = {"evaluation_id": tenant.evaluation_id, "version": tenant.version, "people": people}
+
+        async def known(tenant: Tenant = tenant, body: dict[str, Any] = body) -> bool | None:
+            # The assessment service hears of new people by events: a moment after identity has them.
+            try:
+                await tenant.staff["author"].do("POST", "assessment", f"{_ASSESSMENT}/assignments", body)
+            except StepFailed as error:
+                if " 422" in str(error):
+                    return None
+                raise
+            return True
+
+        await eventually(known, f"assigning the evaluation in {tenant.slug}")
+    items = len(stage.cohort.evaluation["items"])
+    step.detail = f"{items} items as immutable question versions; assigned to {len(stage.cohort.candidates)} candidates"
+
+
+async def _references(tenant: Tenant) -> list[str]:
+    """Return the pseudonyms of the tenant's candidates."""
+    wanted = {candidate.email for candidate in tenant.candidates}
+    found: dict[str, str] = {}
+    after = ""
+    while True:
+        page = await tenant.staff["administrator"].read("identity", f"{_IDENTITY}/people?limit=100{after}")
+        found |= {person["email"]: person["person"] for person in page["people"] if person["email"] in wanted}
+        if not page["next"]:
+            break
+        after = f"&after={page['next']}"
+    require(len(found) == len(wanted), f"{tenant.slug}: {len(found)} of {len(wanted)} candidates are listed")
+    return [found[candidate.email] for candidate in tenant.candidates]
+
+
+async def exam_under_kills(stage: Stage, step: Step) -> None:
+    """All candidates sign in, answer and submit, while every process is killed once."""
+    chaos = Chaos(stage.layout, stage.world.traffic, pause_s=_PAUSE_BETWEEN_KILLS_S)
+    luck = random.Random(20261122)  # noqa: S311 - the same answers in every run
+    plans = {
+        person.email: {
+            item["id"]: luck.random() < (0.9 if number % 4 else 0.35) for item in stage.cohort.evaluation["items"]
+        }
+        for tenant in stage.tenants.values()
+        for number, person in enumerate(tenant.candidates)
+    }
+    over = asyncio.Event()
+
+    async def take(person: Person) -> None:
+        plan = plans[person.email]
+        await person.sign_in()
+        mine = await person.read("assessment", f"{_ASSESSMENT}/my/assignments")
+        require(len(mine["assignments"]) == 1, f"{person.email} should have one assignment, has {mine}")
+        assignment = mine["assignments"][0]["assignment_id"]
+        attempt = await person.do("POST", "assessment", f"{_ASSESSMENT}/attempts", {"assignment_id": assignment})
+        base = f"{_ASSESSMENT}/attempts/{attempt['attempt_id']}"
+        for item in stage.cohort.evaluation["items"]:
+            # Whoever knows the subject answers q07 rightly, which the key calls wrong.
+            good = RIGHT_KEY[0] if item["id"] == WRONG_ITEM and plan[item["id"]] else None
+            response = good or answer(item, right=plan[item["id"]])
+            await person.do("PUT", "assessment", f"{base}/answers/{item['id']}", {"response": response})
+            if not over.is_set():
+                await asyncio.sleep(_THINKING_S * luck.uniform(0.5, 1.5))
+        await person.do("POST", "assessment", f"{base}/submission")
+
+    async def kill_everything() -> None:
+        try:
+            await chaos.run()
+        finally:
+            over.set()
+
+    candidates = [person for tenant in stage.tenants.values() for person in tenant.candidates]
+    async with asyncio.TaskGroup() as group:
+        group.create_task(kill_everything())
+        group.create_task(all_of(candidates, take))
+    stage.kills = len(chaos.kills)
+    slowest = max(chaos.kills, key=lambda kill: kill.back_after_s)
+    step.detail = (
+        f"{len(candidates)} candidates signed in, answered and submitted over HTTPS while {len(chaos.kills)} processes "
+        f"({', '.join(kill.program for kill in chaos.kills)}) got SIGKILL, each with 1 to "
+        f"{max(kill.in_flight for kill in chaos.kills)} requests under way; slowest restart {slowest.program} "
+        f"{slowest.back_after_s:.1f} s; {stage.world.traffic.repeated} requests were sent again"
+    )
+
+
+async def scores_are_there(stage: Stage, step: Step) -> None:
+    """Every submission is scored by itself; the essay stays out of the total."""
+    told = []
+    for tenant in stage.tenants.values():
+
+        async def scored(tenant: Tenant = tenant) -> list[dict[str, Any]] | None:
+            scores = await _scores(tenant)
+            return scores if len(scores) == len(tenant.candidates) else None
+
+        scores = await eventually(scored, f"scoring in {tenant.slug}")
+        points = {item["id"]: item["points"] for item in stage.cohort.evaluation["items"] if item["type"] != "essay"}
+        require(
+            {score["max_points_milli"] for score in scores} == {sum(points.values()) * 1000},
+            f"the total should be {sum(points.values())} points, the essay left out",
+        )
+        told.append(f"{tenant.slug}: {sum(score['passed'] for score in scores)} of {len(scores)} pass")
+    step.detail = "; ".join(told) + " (the essay waits for a grader and is not in the total)"
+
+
+async def _scores(tenant: Tenant) -> list[dict[str, Any]]:
+    query = f"evaluation_id={tenant.evaluation_id}&version={tenant.version}&limit=100"
+    page = await tenant.staff["author"].read("assessment", f"{_ASSESSMENT}/scores?{query}")
+    return list(page["scores"])
+
+
+async def key_is_mended(stage: Stage, step: Step) -> None:
+    """The item turns out to be keyed wrongly: dry run, apply, revert, apply."""
+    told = []
+    for tenant in stage.tenants.values():
+        author = tenant.staff["author"]
+        before = _by_submission(await _scores(tenant))
+        wish = {
+            "evaluation_id": tenant.evaluation_id,
+            "version": tenant.version,
+            "item_id": WRONG_ITEM,
+            "new_key": RIGHT_KEY,
+            "reason": "The key named hashing leaves and nodes alike; different prefixes are what resists.",
+        }
+        dry = await author.do("POST", "assessment", f"{_ASSESSMENT}/remediations", wish)
+        tenant.remediation_id = dry["remediation_id"]
+        path = f"{_ASSESSMENT}/remediations/{tenant.remediation_id}"
+        shown = await author.read("assessment", path)
+        require(_by_submission(await _scores(tenant)) == before, "a dry run must change no score")
+        await author.do("POST", "assessment", f"{path}/apply")
+        applied = _by_submission(await _scores(tenant))
+        changed = [one for one in before if applied[one][0] != before[one][0]]
+        require(len(changed) == shown["affected"], f"dry run said {shown['affected']}, applying changed {len(changed)}")
+        await author.do("POST", "assessment", f"{path}/revert")
+        require(_by_submission(await _scores(tenant)) == before, "reverting must restore every score exactly")
+        await author.do("POST", "assessment", f"{path}/apply")
+        require(_by_submission(await _scores(tenant)) == applied, "applying again must give the same scores")
+        one = next(score for score in await _scores(tenant) if score["submission_id"] in changed)
+        history = await author.read("assessment", f"{_ASSESSMENT}/submissions/{one['submission_id']}/scores")
+        require(
+            len(history["versions"]) == 4, "a changed score should have 4 versions: first, applied, reverted, applied"
+        )
+        told.append(f"{tenant.slug}: {shown['affected']} scores and {shown['changed_pass']} passes change")
+    step.detail = (
+        "; ".join(told) + "; dry run, apply, revert and apply again, each a new score version, none overwritten"
+    )
+
+
+def _by_submission(scores: list[dict[str, Any]]) -> dict[str, tuple[int, bool]]:
+    return {score["submission_id"]: (score["points_milli"], score["passed"]) for score in scores}
+
+
+async def certificates_are_issued(stage: Stage, step: Step) -> None:
+    """Graders issue certificates to those who pass; holders get links; one certificate is revoked."""
+    issued = 0
+    for tenant in stage.tenants.values():
+        body = {"evaluation_id": tenant.evaluation_id, "version": tenant.version}
+        answered = await tenant.staff["grader"].do("POST", "assessment", f"{_ASSESSMENT}/certificates/issue", body)
+        passes = sum(score["passed"] for score in await _scores(tenant))
+        require(answered["issued"] == passes, f"{passes} pass in {tenant.slug}, {answered['issued']} were issued")
+        issued += answered["issued"]
+
+        async def own(person: Person, tenant: Tenant = tenant) -> None:
+            mine = await person.read("assessment", f"{_ASSESSMENT}/my/certificates")
+            for certificate in mine["certificates"]:
+                tenant.certificates[person.email] = certificate
+
+        await all_of(tenant.candidates, own)
+        require(len(tenant.certificates) == passes, f"{len(tenant.certificates)} of {passes} holders see their own")
+    first = next(iter(stage.tenants.values()))
+    revoked = first.certificates[min(first.certificates)]
+    path = f"{_ASSESSMENT}/certificates/{revoked['certificate_id']}/revoke"
+    await first.staff["grader"].do("POST", "assessment", path, {"reason": "Issued to the wrong person."})
+    step.detail = f"{issued} certificates issued to those who pass, one revoked"
+
+
+async def tenants_stay_apart(stage: Stage, step: Step) -> None:
+    """A person of one tenant asks for another's remediation: refused like one that does not exist, and recorded."""
+    here, there = list(stage.tenants.values())[:2]
+    author = there.staff["author"]
+    path = f"{_ASSESSMENT}/remediations/"
+    foreign = await author.get("assessment", path + here.remediation_id)
+    missing = await author.get("assessment", path + "00000000-0000-4000-8000-000000000000")
+    require(foreign.status_code == httpx.codes.NOT_FOUND, f"a foreign remediation answered {foreign.status_code}")
+    require(_but_correlation(foreign) == _but_correlation(missing), "foreign and missing must be answered alike")
+    correlation = foreign.headers["X-Correlation-ID"]
+
+    async def recorded() -> bool | None:
+        lines = await entries_of(there, correlation)
+        return any(line["event"]["type"] == "authz.cross_tenant.attempted" for line in lines) or None
+
+    await eventually(recorded, "recording the attempt across tenants")
+    step.detail = (
+        f"{there.slug}'s author asked for {here.slug}'s remediation: 404, word for word the answer for one that does "
+        f"not exist; the attempt stands in {there.slug}'s compliance log"
+    )
+
+
+def _but_correlation(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.text.replace(answer.headers["X-Correlation-ID"], "")
+
+
+async def entries_of(tenant: Tenant, correlation: str) -> list[dict[str, Any]]:
+    """Return the ledger's lines with a correlation id, as the tenant's auditor sees them."""
+    page = await tenant.staff["auditor"].read("ledger", f"/api/v1/ledger/entries?correlation={correlation}&limit=100")
+    return [httpx.Response(200, text=entry["line"]).json() for entry in page["entries"]]
