@@ -67,7 +67,7 @@ lint: .venv ## Style, types, import contracts, event contracts, SQL
 
 .PHONY: bench
 bench: .venv ## Measure; `make bench only=NAME` for one
-	$(BIN)/python bench/run.py $(if $(only),--only $(only))
+	$(BIN)/python -m bench $(if $(only),--only $(only))
 
 .PHONY: up down status
 up: .venv ## Start the whole system in the background, on free ports

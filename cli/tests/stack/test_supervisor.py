@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,7 @@ def test_killing_the_supervisor_leaves_no_process(layout, running):
     processes = _descendants(running.pid)
     assert len(processes) > 3
     os.kill(running.pid, signal.SIGKILL)
-    assert status.read(layout).phase == "stopped"
+    _wait_until(lambda: status.read(layout).phase == "stopped", within_s=3)
     # Started anew at once, it waits for the ports its predecessor's servers still hold.
     assert control.up(layout, servers_only=True).urls == running.urls
     _wait_until(lambda: not any(_alive(pid) for pid in processes), within_s=3)
@@ -123,3 +125,24 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running():
             control.up(layout, servers_only=True)
         assert status.read(layout).phase == "failed"
         assert not control.is_running(layout)
+
+
+def test_a_second_supervisor_refuses_and_one_that_is_asked_about_starts(tmp_path):
+    layout = Layout.at(tmp_path / "stack")
+    layout.create()
+    asking = threading.Event()
+
+    def ask():
+        while not asking.is_set():
+            control.is_running(layout)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(ask)
+        try:
+            for _ in range(50):
+                with status.sole_supervisor(layout):
+                    assert control.is_running(layout)
+        finally:
+            asking.set()
+    with status.sole_supervisor(layout), pytest.raises(AlreadyRunningError), status.sole_supervisor(layout):
+        pass

@@ -1,4 +1,4 @@
-"""``make demo``: the main job from a question to a certificate that anyone can check, under kills, with a reckoning at the end."""
+"""``make demo``: from a question to a certificate that anyone can check, under kills, with a reckoning at the end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import shutil
 import ssl
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -45,17 +46,16 @@ async def run(folder: Path, data: Path, console: Console) -> None:
     layout = Layout.at(folder / "stack")
     telling = Telling(console)
     try:
-        await _play(folder, layout, load(data), telling)
+        with ExitStack() as until_the_end:
+            await _play(folder, layout, load(data), telling, until_the_end)
     finally:
         telling.write(folder / "report.json")
-        if control.is_running(layout):
-            with console.status("stopping"):
-                await asyncio.to_thread(control.down, layout)
 
 
-async def _play(folder: Path, layout: Layout, cohort: Cohort, telling: Telling) -> None:
+async def _play(folder: Path, layout: Layout, cohort: Cohort, telling: Telling, until_the_end: ExitStack) -> None:
     async with telling.step("Servers and services start from nothing") as step:
-        up = await asyncio.to_thread(control.up, layout)
+        # Blocks the event loop, which has nothing else to do yet: the stack must belong to the main thread to end with it.
+        up = until_the_end.enter_context(control.attached(layout))
         await _found_tenants(layout, cohort)
         step.detail = (
             f"{len(up.programs)} processes on free ports with keys of their own; "

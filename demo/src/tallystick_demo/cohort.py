@@ -82,11 +82,25 @@ def _people(path: Path) -> tuple[Participant, ...]:
         )
 
 
-def as_document(evaluation: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
-    """Return the evaluation as JSON has it: every name in an object is a string (YAML reads ``1:`` as a number)."""
-    if isinstance(evaluation, dict):
-        return {str(name): as_document(value) for name, value in evaluation.items()}
-    return [as_document(value) for value in evaluation] if isinstance(evaluation, list) else evaluation
+def as_document(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
+    """Return the evaluation as JSON has it: every name in an object is a string (YAML reads ``1:`` as a number).
+
+    A plain comma within ``{a: this, or that, b: those}`` splits a text, and YAML then sees a name without a value; the author
+    meant the comma, so the pieces are joined again.
+    """
+    if isinstance(value, list):
+        return [as_document(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    document: dict[str, Any] = {}
+    last = ""
+    for name, each in value.items():
+        if each is None and isinstance(document.get(last), str):
+            document[last] += f", {name}"
+        else:
+            last = str(name)
+            document[last] = as_document(each)
+    return document
 
 
 def answer(item: dict[str, Any], *, right: bool) -> Any:  # noqa: ANN401, PLR0911 - as many forms as there are item types

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -15,8 +16,6 @@ from tallystick_demo.report import require
 from tallystick_demo.story import all_of, entries_of, eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tallystick_demo.person import Person
     from tallystick_demo.report import Step
     from tallystick_demo.story import Stage, Tenant
@@ -161,9 +160,10 @@ async def auditor_replays(step: Step, exported: list[ExportedLog]) -> None:
 
 async def _verify(folder: Path, key: Path) -> tuple[int, dict[str, Any]]:
     """Run the auditor's own command."""
-    command = (sys.executable, "-m", "tallystick_cli", "audit", "verify", str(folder), "--key", str(key), "--json")
+    tally = Path(sys.executable).with_name("tally")
+    command = ("audit", "verify", str(folder), "--key", str(key), "--json")
     process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        tally, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await process.communicate()
     require(process.returncode in {0, 1} and out, f"tally audit verify ended with {process.returncode}: {err.decode()}")

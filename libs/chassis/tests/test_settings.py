@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+import msgspec
 import pytest
-
 from tallystick_chassis.process import run
 from tallystick_chassis.service import Service, Wiring
 from tallystick_chassis.settings import (
@@ -107,8 +107,6 @@ def test_no_secret_has_a_default():
 
 
 def load_defaults(kind: type[Settings]) -> dict[str, object]:
-    import msgspec
-
     return {one.name: one.default for one in msgspec.structs.fields(kind)}
 
 

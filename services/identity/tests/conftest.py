@@ -36,7 +36,7 @@ from tallystick_identity.parts import Parts, make_parts
 from tallystick_identity.settings import IdentitySettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from litestar import Litestar
     from tallystick_chassis.service import Runtime
@@ -149,13 +149,13 @@ class Identity:
 
     async def send_mail(self) -> None:
         """Let the worker's job send what is waiting."""
-        mailer = identity_app._mailer(self.runtime, self.parts)  # noqa: SLF001 - the job, without the loop around it
+        mailer = identity_app._mailer(self.runtime, self.parts)
         while await mailer.send_waiting():
             pass
 
     async def prune(self) -> None:
         """Let the worker's job delete old requests."""
-        await identity_app._mailer(self.runtime, self.parts).prune()  # noqa: SLF001
+        await identity_app._mailer(self.runtime, self.parts).prune()
 
     async def ask_for_link(self, client: httpx.AsyncClient, tenant: Tenant, email: str) -> httpx.Response:
         return await client.post("/api/v1/auth/login", json={"tenant": tenant.slug, "email": email})
@@ -245,9 +245,7 @@ async def running_identity(databases: Databases) -> AsyncIterator[Identity]:
     port = server.sockets[0].getsockname()[1]
     environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port)}
     clock = MovableClock()
-    runtime = make_runtime(
-        identity_app.SERVICE, load_settings(IdentitySettings, environment), clock=clock
-    )
+    runtime = make_runtime(identity_app.SERVICE, load_settings(IdentitySettings, environment), clock=clock)
     try:
         app = create_app(identity_app.SERVICE, runtime, identity_app.wire(runtime))
         yield Identity(runtime, app, make_parts(runtime), clock, inbox)

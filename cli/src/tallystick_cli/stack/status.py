@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,10 @@ import msgspec
 from tallystick_cli.stack import durable
 from tallystick_cli.stack.errors import AlreadyRunningError
 from tallystick_cli.stack.layout import Layout
+
+# Whoever asks `is_running` holds the lock for an instant.
+_LOCK_PATIENCE_S = 1.0
+_LOCK_POLL_S = 0.01
 
 Phase = Literal["preparing", "servers", "database", "services", "ready", "stopping", "failed", "stopped"]
 
@@ -60,11 +65,12 @@ def sole_supervisor(layout: Layout) -> Iterator[None]:
     """Hold the folder's lock; `AlreadyRunningError` when another process has it. The kernel frees it when we die."""
     descriptor = os.open(layout.run / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            msg = f"{layout.root} is already running: `tally status` shows it, `tally down` stops it"
-            raise AlreadyRunningError(msg) from None
+        deadline = time.monotonic() + _LOCK_PATIENCE_S
+        while not _try_lock(descriptor):
+            if time.monotonic() > deadline:
+                msg = f"{layout.root} is already running: `tally status` shows it, `tally down` stops it"
+                raise AlreadyRunningError(msg)
+            time.sleep(_LOCK_POLL_S)
         yield
     finally:
         os.close(descriptor)
@@ -83,6 +89,14 @@ def is_running(layout: Layout) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _status_file(layout: Layout) -> Path:

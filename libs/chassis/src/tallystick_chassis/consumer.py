@@ -102,7 +102,7 @@ class _TenantState:
 class EventConsumer:
     """Handles the events of ``durable``; one task per process calls ``step`` again and again."""
 
-    def __init__(  # noqa: PLR0913 - the parts it connects
+    def __init__(
         self,
         *,
         durable: Durable,

@@ -72,7 +72,7 @@ class NoSuchDeadLetterError(LookupError):
     """There is no such dead letter in the state that the operation needs."""
 
 
-async def bury(  # noqa: PLR0913 - what is known of the failure, by name
+async def bury(
     tx: Transaction, one: Received, *, consumer: str, error: str, attempts: int, first_at: datetime
 ) -> None:
     """Store ``one`` as an open dead letter."""
@@ -195,7 +195,7 @@ def received_of(letter: DeadLetter, event_type: str) -> Received:
     )
 
 
-async def _move(  # noqa: PLR0913 - a transition, by name
+async def _move(
     tx: Transaction,
     consumer: str,
     event_id: UUID,

@@ -1,6 +1,7 @@
 """The directory: each service's own copy of tenants, of people's public keys, and of the tenants' keys of the day.
 
-It is kept by events, so that sealing waits for nobody. The worker puts these handlers before a service's own for the same types.
+It is kept by events, so that sealing waits for nobody. The worker puts these handlers before a service's own for the
+same types.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
-
-from tallystick_chassis.tables import directory_people, directory_tenants, tenant_keys
 from tallystick_contracts.generated.identity import TenantCreated, UserCreated
 from tallystick_contracts.generated.privacy import ErasureOrdered, TenantKeyMinted
 
+from tallystick_chassis.tables import directory_people, directory_tenants, tenant_keys
+
 if TYPE_CHECKING:
-    from tallystick_chassis.service import Handler
-    from tallystick_chassis.transaction import Transaction
     from tallystick_contracts.envelope import Event
     from tallystick_contracts.message import EventData
+
+    from tallystick_chassis.service import Handler
+    from tallystick_chassis.transaction import Transaction
 
 _PUBLIC_KEY_BYTES = 32
 D = TypeVar("D", bound="EventData")

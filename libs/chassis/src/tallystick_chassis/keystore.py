@@ -1,11 +1,12 @@
-"""The key store: one data key for each person and service, wrapped, in a database of its own, destroyed for good on erasure.
+"""The key store: one data key for each person and service, wrapped, in a database of its own, destroyed on erasure.
 
-What a service must read itself (answers, names to show) it encrypts under the person's data key (XChaCha20-Poly1305). The key lies
-wrapped under a key-encryption key of an epoch, which is outside every database. Destroying leaves the row as a tombstone, so that a
-late event cannot bring the person's key back to life.
+What a service must read itself (answers, names to show) it encrypts under the person's data key (XChaCha20-Poly1305).
+The key lies wrapped under a key-encryption key of an epoch, which is outside every database. Destroying leaves the
+row as a tombstone, so that a late event cannot bring the person's key back to life.
 
-What remains after ``destroy``: dead row versions until autovacuum (set to run at once on this table), and the write-ahead log and
-backups until they expire; those hold the wrapped key only, and the epoch's key-encryption key is destroyed when they have expired.
+What remains after ``destroy``: dead row versions until autovacuum (set to run at once on this table), and the
+write-ahead log and backups until they expire; those hold the wrapped key only, and the epoch's key-encryption key is
+destroyed when they have expired.
 """
 
 from __future__ import annotations
@@ -53,19 +54,19 @@ class KeyStoreError(Exception):
     """A key could not be used."""
 
 
-class KeyUnknown(KeyStoreError):  # noqa: N818 - reads as what happened
+class KeyUnknown(KeyStoreError):
     """There is no data key for this subject, and none was to be made."""
 
 
-class KeyDestroyed(KeyStoreError):  # noqa: N818
+class KeyDestroyed(KeyStoreError):
     """The subject was erased: the key is gone and never comes back."""
 
 
-class EpochUnknown(KeyStoreError):  # noqa: N818
+class EpochUnknown(KeyStoreError):
     """The key-encryption key of the epoch is not here any more (or not yet)."""
 
 
-class CiphertextInvalid(KeyStoreError):  # noqa: N818
+class CiphertextInvalid(KeyStoreError):
     """The bytes were not made with this key for this purpose, or were changed."""
 
 
@@ -179,7 +180,7 @@ class KeyStore:
             return DataKey(scope.tenant, subject, await self._open(tx, subject))
 
     async def add(self, where: Scope | TenantId, keys: Mapping[str, bytes]) -> None:
-        """Keep ready-made keys (32 bytes each, such as X25519 private keys) by subject; a subject that has one keeps it."""
+        """Keep ready-made keys (32 bytes each, such as X25519 private ones); a subject that has one keeps it."""
         async with self._database.transaction(self._scope(where)) as tx:
             await self._add(tx, keys)
 
@@ -268,9 +269,7 @@ def create_keystore_tables(op: Operations, service: str) -> None:
     _METADATA.create_all(connection, checkfirst=False)
     table = f"{service}.data_keys"
     op.execute(f"alter table {table} add constraint destroyed check ((wrapped is null) = (destroyed_at is not null))")
-    op.execute(
-        f"alter table {table} set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1, fillfactor = 100)"
-    )
+    op.execute(f"alter table {table} set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1)")
     silo(op, service, "data_keys", grants="select, insert, update (wrapped, destroyed_at)")
     op.execute(
         f"create function {service}.only_destroy() returns trigger language plpgsql as $$ begin "

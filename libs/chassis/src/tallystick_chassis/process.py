@@ -1,7 +1,7 @@
 """A service's process: ``api``, ``worker``, ``migrate``, and the service's own commands.
 
-Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no new requests are
-sent here, then what runs is finished; ten seconds at most.
+Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
+new requests are sent here, then what runs is finished; ten seconds at most.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
+from tallystick_contracts.topology import SERVICES
 
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
@@ -33,7 +34,6 @@ from tallystick_chassis.self_test import SelfTestError, self_test
 from tallystick_chassis.service import Runtime
 from tallystick_chassis.settings import MigrateSettings, Settings, SettingsError, load_settings
 from tallystick_chassis.telemetry import configure_logging, configure_tracing, get_log, traced
-from tallystick_contracts.topology import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -224,8 +224,9 @@ def _checks(service: Service, runtime: Runtime) -> dict[str, Check]:
     async def migrations() -> None:
         async with runtime.database.unscoped() as connection:
             revision = await current_revision(connection, service.name)
-        # A revision that we do not know is of a newer release, with which an older one must live on (expand, then contract).
-        if revision != head_revision(service.package) and (revision is None or revision in known_revisions(service.package)):
+        # A revision that we do not know is of a newer release, with which an older one must live on.
+        known = known_revisions(service.package)
+        if revision != head_revision(service.package) and (revision is None or revision in known):
             message = "the schema is behind the code"
             raise MigrationError(message)
 
@@ -252,7 +253,7 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             message = f"cannot listen on {host} port {port} ({error.strerror}); see TALLY_HOST and TALLY_PORT"
             raise StartError(message) from error
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - its only parameter
         yield listener
 
 

@@ -231,9 +231,7 @@ async def _lock(connection: AsyncConnection, tenant: UUID) -> bool:
     # A relay that freezes with the lock in hand loses its transaction instead of stopping the tenant.
     limit = func.set_config("idle_in_transaction_session_timeout", _LOCK_IDLE_LIMIT_MS, literal(value=True))
     wanted = (
-        select(feed_locks.c.tenant_id, limit)
-        .where(feed_locks.c.tenant_id == tenant)
-        .with_for_update(skip_locked=True)
+        select(feed_locks.c.tenant_id, limit).where(feed_locks.c.tenant_id == tenant).with_for_update(skip_locked=True)
     )
     if (await connection.execute(wanted)).first() is not None:
         return True

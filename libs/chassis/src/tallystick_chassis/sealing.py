@@ -1,6 +1,7 @@
 """Sealing: personal values that leave the service go into a box that only the privacy worker can open.
 
-Services hold public keys only. The plaintext names event, field and subject, so that a box cannot be moved to another place.
+Services hold public keys only. The plaintext names event, field and subject, so that a box cannot be moved to another
+place.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from uuid import UUID
 import msgspec
 from nacl.public import PublicKey, SealedBox
 from sqlalchemy import select
+from tallystick_contracts.generated.common import Sealed
 
 from tallystick_chassis.tables import directory_people, tenant_keys
-from tallystick_contracts.generated.common import Sealed
 
 if TYPE_CHECKING:
     from tallystick_chassis.clock import Clock
@@ -26,15 +27,15 @@ class SealingError(Exception):
     """A value could not be sealed; it must not be sent in another form."""
 
 
-class PersonUnknown(SealingError):  # noqa: N818 - reads as what happened
+class PersonUnknown(SealingError):
     """The directory has no such person in reach of the scope (yet)."""
 
 
-class PersonErased(SealingError):  # noqa: N818
+class PersonErased(SealingError):
     """The person was erased; nothing can be sealed to them any more."""
 
 
-class TenantKeyMissing(SealingError):  # noqa: N818
+class TenantKeyMissing(SealingError):
     """The tenant has no key of the day yet: the privacy worker mints the first when the tenant is created."""
 
 

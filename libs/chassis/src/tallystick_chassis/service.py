@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
+    from tallystick_contracts.envelope import Event
 
     from tallystick_chassis.bus import Bus, Pull
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
-    from tallystick_chassis.http.authentication import Authenticator
+    from tallystick_chassis.http.introspection import Authenticator
     from tallystick_chassis.http.service_client import ServiceClient
     from tallystick_chassis.keystore import KeyStore
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.settings import Settings
     from tallystick_chassis.telemetry import Log
     from tallystick_chassis.transaction import Transaction
-    from tallystick_contracts.envelope import Event
 
 Handler = Callable[["Transaction", "Event"], Awaitable[None]]
-"""An event handler: it runs in the inbox's transaction and raises to have the event delivered again."""
+"""An event handler: it runs in the inbox's transaction, and raises to get the event again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A worker's repeated duty. ``run`` does one step: ``True`` means more work at once, ``False`` sleep ``interval_s``.
+    """A worker's repeated duty. ``run`` does one step: ``True`` means more work, ``False`` sleep ``interval_s``.
 
     A step that raises is logged and tried again after ``interval_s``.
     """
@@ -44,10 +44,11 @@ class Job:
 class Wiring:
     """What a service brings: its routes, the events it handles, its jobs.
 
-    ``handlers`` are by event type (``identity.user.created``). ``miss_tables`` are the service's tables with ``(tenant_id, id)`` in
-    which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others ask identity.
-    ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the worker's own connection to
-    NATS (the ledger's writer); what it adds to the list of pulls is closed with the process.
+    ``handlers`` are by event type (``identity.user.created``). ``miss_tables`` are the service's tables with
+    ``(tenant_id, id)`` in which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others
+    ask identity. ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the
+    worker's own connection to NATS (the ledger's writer); what it adds to the list of pulls is closed with the
+    process.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()

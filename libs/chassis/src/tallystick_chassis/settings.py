@@ -1,8 +1,8 @@
 """Settings: what a process reads from its environment, once, before anything else.
 
-A field ``smtp_host`` is the variable ``TALLY_SMTP_HOST``. Every variable has a twin with ``_FILE`` behind its name that points to a
-file with the value, so that secrets can be mounted. A missing or invalid variable stops the process: all of them are named in one
-message. Secrets have no defaults.
+A field ``smtp_host`` is the variable ``TALLY_SMTP_HOST``. Every variable has a twin with ``_FILE`` behind its name
+that points to a file with the value, so that secrets can be mounted. A missing or invalid variable stops the process:
+all of them are named in one message. Secrets have no defaults.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class PublicKey(bytes):
 
 
 class KeyEncryptionKeys(dict[str, SecretKey]):
-    """Key-encryption keys by epoch, given as a JSON object of epoch to 32 bytes in base64. The greatest epoch wraps new keys."""
+    """Key-encryption keys by epoch, given as a JSON object of epoch to 32 bytes in base64.
+
+    The greatest epoch wraps new keys.
+    """
 
     def __repr__(self) -> str:
         """Show the epochs only."""
@@ -74,8 +77,8 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What every service's API and worker need. A service's own Settings extends this one.
 
-    Fields that are ``None`` here are for some services only: a service that needs one declares it again without ``None``, and
-    only then is it demanded (``client_secret: Secret``).
+    Fields that are ``None`` here are for some services only: a service that needs one declares it again without
+    ``None``, and only then is it demanded (``client_secret: Secret``).
     """
 
     dsn: Secret
@@ -104,7 +107,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_origin: str | None = None
 
     def url_of(self, service: str) -> str | None:
-        """Return another service's https base, without a slash at its end; ``None`` where this service was not told it."""
+        """Return another service's https base, without a slash at its end; ``None`` where it is not known."""
         url: str | None = getattr(self, f"url_{service}", None)
         return url.rstrip("/") if url else None
 
@@ -150,7 +153,7 @@ def load_settings(kind: type[S], environment: Mapping[str, str] | None = None) -
 
 
 def setting_names(kind: type[msgspec.Struct]) -> dict[str, bool]:
-    """Return each variable that ``kind`` reads, and whether it is required: the configuration reference is made from this."""
+    """Return each variable that ``kind`` reads, and whether it is required; the reference is made from this."""
     return {PREFIX + field.name.upper(): field.required for field in msgspec.structs.fields(kind)}
 
 

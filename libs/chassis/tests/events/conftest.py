@@ -1,4 +1,4 @@
-"""A source and a consumer in one room: databases, buses, and short ways to commit events and to look at what came of them."""
+"""A source and a consumer: databases, buses, and short ways to commit events and to look at what came of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import nats
 import pytest
 from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy import insert, select
-
 from tallystick_chassis.bus import Bus, BusMessage, BusUnavailableError
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase
@@ -25,10 +24,9 @@ from tallystick_contracts.generated.identity import OrgUnitCreated, TenantCreate
 from tallystick_contracts.topology import ServiceName
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from tallystick_cli.stack.temporary import Databases, RunningServers
-
     from tallystick_contracts.envelope import Event
 
 DRAFTS = {
@@ -134,9 +132,7 @@ async def buses(stack: RunningServers) -> AsyncIterator[Buses]:
 async def commit(database: Database, tenant: TenantId, *aggregates: str) -> list[UUID]:
     """Commit one event for each aggregate named, in one transaction; return their ids."""
     async with database.transaction(Scope.for_duty(tenant, database.service, correlation="c-1")) as tx:
-        stored = [
-            (await tx.append(f"{aggregate}-{uuid4()}", 0, [DRAFTS[aggregate]()]))[0] for aggregate in aggregates
-        ]
+        stored = [(await tx.append(f"{aggregate}-{uuid4()}", 0, [DRAFTS[aggregate]()]))[0] for aggregate in aggregates]
     return [one.id for one in stored]
 
 
@@ -163,7 +159,9 @@ async def outbox_rows(duty: DutyDatabase, tenant: TenantId) -> list:
 async def on_event(tx: Transaction, event: Event) -> None:
     """The effect of the tests: a row that would stand there twice if it happened twice."""
     await tx.execute(
-        insert(misses).inline().values(
+        insert(misses)
+        .inline()
+        .values(
             tenant_id=tx.scope.tenant,
             id=event.id,
             route=f"{event.source}.{event.aggregate} {event.source_seq}",
@@ -186,9 +184,7 @@ async def effects(duty: DutyDatabase, tenant: TenantId) -> list[str]:
 async def cursor_row(duty: DutyDatabase, tenant: TenantId, aggregate: str):
     async with duty.duty() as connection:
         rows = await connection.execute(
-            select(source_cursors).where(
-                source_cursors.c.tenant_id == tenant, source_cursors.c.aggregate == aggregate
-            )
+            select(source_cursors).where(source_cursors.c.tenant_id == tenant, source_cursors.c.aggregate == aggregate)
         )
         return rows.first()
 
@@ -206,14 +202,14 @@ class Tape:
         self.fail: str | None = None  # "before" or "after" storing
         self.hold: asyncio.Event | None = None
 
-    async def publish_batch(self, messages: Sequence[BusMessage], *, timeout_s: float) -> None:
+    async def publish_batch(self, messages: Sequence[BusMessage], *, timeout_s: float) -> None:  # noqa: ARG002 - the bus's own signature
         if self.hold is not None:
             await self.hold.wait()
         if self.fail == "before":
-            raise BusUnavailableError("before")
+            raise BusUnavailableError(self.fail)
         self.messages.extend(messages)
         if self.fail == "after":
-            raise BusUnavailableError("after")
+            raise BusUnavailableError(self.fail)
 
 
 @dataclass
@@ -252,7 +248,7 @@ class TapePull:
     def __init__(self) -> None:
         self.waiting: list[TapeDelivery] = []
 
-    async def fetch(self, limit: int, wait_s: float) -> list[TapeDelivery]:
+    async def fetch(self, limit: int, wait_s: float) -> list[TapeDelivery]:  # noqa: ARG002 - the pull's own signature
         taken, self.waiting = self.waiting[:limit], self.waiting[limit:]
         return taken
 
@@ -284,8 +280,8 @@ class CrashPoints:
 
 
 @pytest.fixture
-def tools() -> Iterator[type[Tools]]:
-    yield Tools
+def tools() -> type[Tools]:
+    return Tools
 
 
 class Tools:

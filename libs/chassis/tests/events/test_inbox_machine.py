@@ -7,7 +7,6 @@ from uuid import uuid4
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-
 from tallystick_chassis.catch_up import FeedUnavailableError, OwnFeed
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
@@ -131,8 +130,8 @@ def test_whatever_is_delivered_each_event_has_one_effect_in_order(chassis_databa
     run_state_machine_as_test(
         lambda: InboxMachine(chassis_databases, tools),
         settings=settings(
-            max_examples=25,
-            stateful_step_count=12,
+            max_examples=15,
+            stateful_step_count=10,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             database=None,

@@ -1,4 +1,4 @@
-"""Cross-tenant detection: an id that is another tenant's is recorded with the tenant that asked, once; any other is not."""
+"""Cross-tenant detection: another tenant's id is recorded with the tenant that asked, once; any other is not."""
 
 import hashlib
 from uuid import uuid4
@@ -6,7 +6,6 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
-
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import connection_arguments
 from tallystick_chassis.ids import TenantId

@@ -6,18 +6,17 @@ from uuid import uuid4
 import pytest
 import structlog
 from nacl.signing import SigningKey
+from tallystick_chassis.bus import BusMessage
+from tallystick_chassis.clock import utc_now
+from tallystick_chassis.receipts import ReceiptReader
+from tallystick_chassis.relay import Relay
+from tallystick_contracts.topology import receipt_subject
 from tallystick_tlog.checkpoint import Checkpoint, sign_checkpoint
 from tallystick_tlog.entry import FIRST_PREV, build_line
 from tallystick_tlog.hashing import leaf_hash
 from tallystick_tlog.note import Signer
 from tallystick_tlog.receipt import Receipt, ReceiptEvent
 from tallystick_tlog.tree import CompactRange
-
-from tallystick_chassis.bus import BusMessage
-from tallystick_chassis.clock import utc_now
-from tallystick_chassis.receipts import ReceiptReader
-from tallystick_chassis.relay import Relay
-from tallystick_contracts.topology import receipt_subject
 
 PREFIX = "tallystick.local"
 SEED = bytes(range(32))
@@ -98,7 +97,7 @@ async def test_a_true_receipt_removes_exactly_the_rows_that_it_covers(published,
             ).to_json(),
             id="events that are not ours",
         ),
-        pytest.param(lambda tenant, ms: b"{}", id="no receipt"),
+        pytest.param(lambda *_: b"{}", id="no receipt"),
         pytest.param(
             lambda tenant, ms: receipt_for(tenant, ms).to_json().replace(str(tenant).encode(), b"x", 1), id="no tenant"
         ),
@@ -131,5 +130,3 @@ async def test_what_was_removed_is_not_published_again(published, house, tools, 
     await tools.commit(house.app("identity"), tenant, "tenant")
     await Relay(duty=duty, bus=tape, service="identity", clock=utc_now).step()
     assert [one.headers["ce-sequence"] for one in tape.messages] == ["4"]
-
-

@@ -1,4 +1,4 @@
-"""The relay over a real database: what commits is numbered once, without gaps, and published in order until confirmed."""
+"""The relay over a real database: what commits is numbered once, without gaps, published in order until confirmed."""
 
 import asyncio
 import signal
@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-
 from tallystick_chassis.bus import BusUnavailableError
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.ids import TenantId

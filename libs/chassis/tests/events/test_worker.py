@@ -9,7 +9,6 @@ import httpx
 import msgspec
 import pytest
 import structlog
-
 from tallystick_chassis.bus import BusUnavailableError
 from tallystick_chassis.catch_up import read_feed
 from tallystick_chassis.clock import utc_now
@@ -80,7 +79,7 @@ class Workers:
 
 
 @pytest.fixture
-async def workers(house, stack, buses, tools):
+async def workers(house, stack, buses, tools):  # noqa: ARG001 - buses empties the streams first
     workers = Workers(house, stack, tools)
     yield workers
     for service in list(workers.running):

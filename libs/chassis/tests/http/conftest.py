@@ -18,8 +18,6 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from litestar import Litestar
-from tallystick_cli.stack.temporary import Databases
-
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase
 from tallystick_chassis.http.app import create_app
@@ -33,6 +31,7 @@ from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.service import Runtime, Service, Wiring
 from tallystick_chassis.settings import Secret, Settings
 from tallystick_chassis.telemetry import get_log, keep_allowed
+from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.topology import ServiceName
 
 CSRF_KEY = b"k" * 32

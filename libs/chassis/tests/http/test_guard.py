@@ -1,4 +1,4 @@
-"""Every route is behind one guard: session, forgery, capability, recent sign-in, in this order; public lists are frozen."""
+"""Every route is behind one guard: session, forgery, capability, recent sign-in; public lists are frozen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 from litestar import Request, Response, get, post
-
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.csrf import CSRF_HEADER
 from tallystick_chassis.http.public_routes import API_PUBLIC, TRUST_PUBLIC
@@ -98,7 +97,9 @@ async def test_every_route_but_the_public_ones_answers_401_without_a_cookie(app,
 
 @pytest.mark.control("EV-12a")
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"])
-@pytest.mark.parametrize("path", ["/api/v1/none", "/api/v1", "/api/v1/privacy/things", "/api/v1/privacy/things/no-uuid"])
+@pytest.mark.parametrize(
+    "path", ["/api/v1/none", "/api/v1", "/api/v1/privacy/things", "/api/v1/privacy/things/no-uuid"]
+)
 async def test_unknown_paths_and_methods_under_the_api_ask_for_a_session_first(client, method, path):
     answer = await client.request(method, path)
     assert answer.status_code == 401

@@ -11,7 +11,6 @@ import pytest
 from litestar import get, post
 from litestar.exceptions import HTTPException
 from litestar.params import Parameter
-
 from tallystick_chassis.http.bodies import MAX_BODY_BYTES
 from tallystick_chassis.http.pages import SECURITY_HEADERS
 from tallystick_chassis.http.problems import NotFound, Problem
@@ -57,7 +56,8 @@ async def listed(limit: Annotated[int, Parameter(ge=1, le=10)] = 1, since: UUID 
 @get("/api/v1/privacy/fail/{kind:str}", opt=OWN)
 async def fail(kind: str) -> None:
     if kind == "odd":
-        raise Odd("Even so")
+        detail = "Even so"
+        raise Odd(detail)
     if kind == "missing":
         raise NotFound
     if kind == "teapot":

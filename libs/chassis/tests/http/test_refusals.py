@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import date
 from uuid import UUID, uuid4
 
 import pytest
 from litestar import get
-from sqlalchemy import select
-
+from nacl.public import PrivateKey
+from sqlalchemy import insert, select
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
-from tallystick_chassis.tables import events, misses
+from tallystick_chassis.tables import events, misses, tenant_keys
+from tallystick_cli.stack.database_setup import run_sql
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.envelope import decode_event
 from tallystick_contracts.generated.authz import AccessDenied
@@ -78,12 +80,6 @@ async def test_the_same_denial_is_recorded_once_a_minute(app, client, people):
 
 @pytest.mark.control("EV-25a")
 async def test_the_address_of_a_denied_caller_is_sealed_to_the_tenants_key(app, client, people):
-    from datetime import date
-
-    from nacl.public import PrivateKey
-    from sqlalchemy import insert
-
-    from tallystick_chassis.tables import tenant_keys
 
     async with app.state.runtime.database.transaction(Scope.for_duty(TENANT, "privacy")) as tx:
         key = PrivateKey.generate()
@@ -114,9 +110,7 @@ async def test_the_tenant_in_a_path_and_unknown_paths_leave_no_miss(app, client,
     assert await _misses(app) == []
 
 
-async def test_what_cannot_be_recorded_does_not_change_the_answer(app, client, people, chassis_databases):
-    from tallystick_cli.stack.database_setup import run_sql
-
+async def test_what_cannot_be_recorded_does_not_change_the_answer(client, people, chassis_databases):
     run_sql(chassis_databases.servers, chassis_databases.name, ["drop table privacy.misses, privacy.events"])
     person = people.sign_in(TENANT, UNIT, (("people.read",), (UNIT,)))
     stranger = people.sign_in(TENANT, UNIT)
@@ -125,7 +119,7 @@ async def test_what_cannot_be_recorded_does_not_change_the_answer(app, client, p
 
 
 @pytest.mark.control("X-13")
-async def test_the_feed_gives_a_service_the_numbered_events_of_one_tenant(app, client, people, signer):
+async def test_the_feed_gives_a_service_the_numbered_events_of_one_tenant(client, people, signer):
     person = people.sign_in(TENANT, UNIT)
     headers = {"Authorization": f"Bearer {signer.issue_service('ledger')}"}
     path = f"/api/v1/privacy/feed/{TENANT}/access"

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from joserfc import jws
 from joserfc.jwk import OctKey, OKPKey
-
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.http.tokens import (
     ALGORITHM,
@@ -38,7 +39,9 @@ def _issue(signer: TokenSigner) -> str:
     )
 
 
-def _forge(jwks: bytes, *, header: dict | None = None, claims: dict | None = None, key: object = None, alg: str = ALGORITHM) -> str:
+def _forge(
+    jwks: bytes, *, header: dict | None = None, claims: dict | None = None, key: object = None, alg: str = ALGORITHM
+) -> str:
     jwk = msgspec.json.decode(jwks)["keys"][0]
     now = int(utc_now().timestamp())
     payload = {
@@ -107,26 +110,25 @@ def test_wrong_headers_are_refused(jwks, verifier, header):
 
 
 @pytest.mark.control("X-05")
-def test_other_algorithms_and_other_keys_are_refused(jwks, verifier, make_jwks_bytes):
+def test_other_algorithms_and_other_keys_are_refused(jwks, verifier, other_jwks):
     public = msgspec.json.decode(public_jwks(jwks))["keys"][0]["x"].encode()
     with pytest.raises(TokenError):
         verifier.verify_session(_forge(jwks, key=OctKey.import_key(public + b"=" * 32), alg="HS256"))
     with pytest.raises(TokenError):
-        verifier.verify_session(_forge(jwks, key=OKPKey.import_key(msgspec.json.decode(make_jwks_bytes)["keys"][0])))
+        verifier.verify_session(_forge(jwks, key=OKPKey.import_key(msgspec.json.decode(other_jwks)["keys"][0])))
     head, body, _ = _forge(jwks).split(".")
-    none = base64.urlsafe_b64encode(
-        msgspec.json.encode({"alg": "none", "typ": SESSION_TYPE, "kid": "k1"})
-    ).rstrip(b"=").decode()
+    none = (
+        base64.urlsafe_b64encode(msgspec.json.encode({"alg": "none", "typ": SESSION_TYPE, "kid": "k1"}))
+        .rstrip(b"=")
+        .decode()
+    )
     for token in (f"{none}.{body}.", f"{head}.{body}.", f"{head}.{body}", "", "a.b.c", "é.b.c", "x" * 10_000):
         with pytest.raises(TokenError):
             verifier.verify_session(token)
 
 
 @pytest.fixture
-def make_jwks_bytes() -> bytes:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-
+def other_jwks() -> bytes:
     key = Ed25519PrivateKey.generate()
 
     def text(raw: bytes) -> str:

@@ -5,11 +5,14 @@ from typing import Any, TypeVar
 
 from litestar import Request, Response
 from tallystick_chassis.http import commands
-from tallystick_chassis.http.problems import FieldError, Problem
+from tallystick_chassis.http.problems import FieldError, Problem, Unavailable
+from tallystick_chassis.keystore import KeyDestroyed
 from tallystick_chassis.scope import Scope
+from tallystick_chassis.sealing import PersonErased as SealedPersonErased
+from tallystick_chassis.sealing import SealingError
 from tallystick_chassis.transaction import Transaction
 
-from tallystick_assessment.refusals import Refusal
+from tallystick_assessment.refusals import PersonErased, Refusal
 
 T = TypeVar("T")
 
@@ -42,5 +45,10 @@ async def perform(
             return await run(tx)
         except Refusal as refusal:
             raise as_problem(refusal) from refusal
+        except (KeyDestroyed, SealedPersonErased) as error:
+            raise as_problem(PersonErased()) from error
+        except SealingError as error:
+            # A key that the directory has not heard of yet; the event that brings it is on its way.
+            raise Unavailable from error
 
     return await commands.perform(request, scope, translated, status=status)

@@ -94,6 +94,13 @@ class AssignmentStarted(Refusal):
     title = "This assignment has already been started"
 
 
+class PersonErased(Refusal):
+    """Erasure was ordered for the person; nothing can be kept for them any more."""
+
+    code = "person_erased"
+    title = "This person has been erased"
+
+
 class AttemptExpired(Refusal):
     """The time limit has passed."""
 

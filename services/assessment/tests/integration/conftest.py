@@ -1,7 +1,7 @@
 """Assessment on real Postgres: its own app over ASGI, people of two tenants, and a worker that is told when to work."""
 
 import asyncio
-import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,6 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_chassis.settings import load_settings
 from tallystick_chassis.tables import directory_people, directory_tenants, events, tenant_keys
-from tallystick_cli.stack import database_setup
 from tallystick_cli.stack.temporary import Databases, RunningServers
 from tallystick_contracts.capabilities import DEFAULT_ROLES
 from tallystick_contracts.envelope import Event, decode_event
@@ -43,8 +42,8 @@ API = "/api/v1/assessment"
 
 
 @pytest.fixture(scope="session")
-def assessment_template(stack: RunningServers) -> Databases:
-    """Databases with assessment's tables; copy them, do not use them."""
+def assessment_databases(stack: RunningServers) -> Databases:
+    """Databases with assessment's tables. Tests share them: each has tenants of its own."""
     template = stack.fresh_databases()
 
     async def run() -> None:
@@ -59,14 +58,6 @@ def assessment_template(stack: RunningServers) -> Databases:
 
     asyncio.run(run())
     return template
-
-
-@pytest.fixture
-def assessment_databases(assessment_template: Databases) -> Databases:
-    name = f"t_{secrets.token_hex(6)}"
-    database_setup.copy(assessment_template.servers, assessment_template.name, name)
-    database_setup.copy(assessment_template.servers, assessment_template.keys_name, f"{name}_keys")
-    return Databases(assessment_template.servers, name, f"{name}_keys")
 
 
 @dataclass
@@ -166,7 +157,7 @@ class World:
             )
         return self.sign_in(ref, tenant, home, roles, reach, auth_age_s=auth_age_s)
 
-    def sign_in(  # noqa: PLR0917 - a session's parts
+    def sign_in(
         self,
         ref: PersonRef,
         tenant: Tenant,
@@ -257,7 +248,7 @@ class World:
 
 
 @pytest.fixture
-async def world(assessment_databases: Databases, tmp_path: Path) -> AsyncIterator[World]:
+async def world(assessment_databases: Databases) -> AsyncIterator[World]:
     environment = assessment_databases.environment(ServiceName.ASSESSMENT)
     settings = load_settings(AssessmentSettings, environment)
     clock = SettableClock()
@@ -299,8 +290,6 @@ async def superuser(assessment_databases: Databases) -> AsyncIterator[asyncpg.Co
 
 
 def _tls(ca_file: Path) -> Any:
-    import ssl  # noqa: PLC0415 - only here
-
     return ssl.create_default_context(cafile=str(ca_file))
 
 
@@ -351,5 +340,3 @@ def make_exam(world: World, document: dict[str, Any]) -> Callable[..., Any]:
         return Exam(world, author, evaluation["evaluation_id"], evaluation["version"], candidates, assignments)
 
     return make
-
-

@@ -125,9 +125,7 @@ async def test_an_assignment_gives_one_attempt(world: Any, make_exam: Callable[.
     assert len(await world.events("assessment.attempt.started")) == 1
 
 
-async def test_an_assignment_can_be_taken_back_until_it_is_started(
-    world: Any, make_exam: Callable[..., Any]
-) -> None:
+async def test_an_assignment_can_be_taken_back_until_it_is_started(world: Any, make_exam: Callable[..., Any]) -> None:
     exam = await make_exam("north", "south")
     early, late = exam.candidates
     assert (await exam.author.post(f"/assignments/{exam.assignments[early.ref]}/revoke")).status_code == 200
@@ -153,9 +151,7 @@ async def test_unknown_people_are_named_by_pointer_and_nobody_is_assigned(
     assert await world.events("assessment.assignment.issued") == []
 
 
-async def test_an_evaluation_that_contradicts_itself_is_refused(
-    world: Any, document: dict[str, Any]
-) -> None:
+async def test_an_evaluation_that_contradicts_itself_is_refused(world: Any, document: dict[str, Any]) -> None:
     author = await world.person("author")
     document["items"][0]["key"] = ["z"]
     answer = await author.post("/evaluations", document)

@@ -1,7 +1,7 @@
 """The operator's commands: the first tenant with its administrator, and further ones.
 
-A tenant needs public keys before it can have people, so a command makes the tenant, waits for the privacy worker, then makes the
-administrator. Killed between the two, it goes on where it was when it is given again.
+A tenant needs public keys before it can have people, so a command makes the tenant, waits for the privacy worker, then
+makes the administrator. Killed between the two, it goes on where it was when it is given again.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ class Request:
 
 
 async def create_tenant(runtime: Runtime, *, slug: str, name: str, first: bool = False) -> TenantId:
-    """Create a tenant with its root unit and default roles in one transaction, or return the one of that slug which has no people.
+    """Create a tenant with its root unit and default roles in one transaction.
 
+    A tenant of that slug that has no people yet is what a crash left: it is returned.
     ``first`` insists that there is no other tenant.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What identity's routes read from a request besides its body: where it comes from, and the scope before anybody signed in."""
+"""What identity's routes read from a request besides its body: its origin, and the scope before anybody signed in."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 
 def scope_before_sign_in(request: Request[Any, Any, Any], tenant: TenantId) -> Scope:
-    """Return the scope in which identity itself acts for a tenant while nobody is signed in, in the request's correlation."""
+    """Return the scope in which identity itself acts for a tenant while nobody is signed in."""
     context = context_of(request.scope)
     duty = Scope.for_duty(tenant, SERVICE_NAME, correlation=context.correlation)
     return replace(duty, client_correlation=context.client_correlation, traceparent=context.traceparent)

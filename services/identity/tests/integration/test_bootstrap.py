@@ -66,7 +66,10 @@ async def test_init_goes_on_where_a_crash_stopped_it(empty_identity: Identity) -
 async def test_two_inits_at_once_make_one_tenant(empty_identity: Identity) -> None:
     identity = empty_identity
     outcomes = await asyncio.gather(
-        *(create_tenant(identity.runtime, slug=slug, name="X", first=True) for slug in ("aurora", "borealis", "cirrus")),
+        *(
+            create_tenant(identity.runtime, slug=slug, name="X", first=True)
+            for slug in ("aurora", "borealis", "cirrus")
+        ),
         return_exceptions=True,
     )
     assert sum(isinstance(one, BootstrapError) for one in outcomes) == 2

@@ -19,8 +19,14 @@ async def test_erasure_leaves_no_name_no_address_no_session_and_no_key(identity:
     tenant = await identity.new_tenant()
     admin = await identity.signed_in(tenant)
     person = await identity.new_person(admin, "kim@people.example")
+    south = await identity.new_unit(admin, "south")
+    officer = await identity.new_person(admin, "officer@people.example")
+    await identity.grant(admin, person["id"], "candidate", south)
+    await identity.grant(admin, officer["id"], "privacy_officer", str(tenant.id))
     await identity.signed_in(tenant, "kim@people.example")
-    await identity.command(admin, "DELETE", f"identity/people/{person['id']}")
+    by = await identity.signed_in(tenant, "officer@people.example")  # who cannot reach the grant in the south
+    assert (await identity.command(by, "DELETE", f"identity/people/{person['id']}")).status_code == 202
+    assert await identity.events(tenant.id, "identity.role.revoked") == []
     order = ErasureOrdered(job_id="job-1", person=person["person"])
     await identity.receive(tenant.id, order)
     await identity.receive(tenant.id, order)
@@ -31,6 +37,7 @@ async def test_erasure_leaves_no_name_no_address_no_session_and_no_key(identity:
     assert stores == {
         "people": (1, erased), "sessions": (1, erased), "sign-in": (1, erased), "data-key": (1, erased),
     }  # fmt: skip
+    assert len(await identity.events(tenant.id, "identity.role.revoked")) == 1
     async with identity.transaction(tenant.id) as tx:
         row = (
             await tx.execute(

@@ -36,7 +36,11 @@ async def test_a_person_is_created_with_a_pooled_key_and_sealed_name_and_address
     }
     async with identity.transaction(tenant.id) as tx:
         rows = "".join(str(tuple(row)) for row in await tx.execute(text("select * from identity.people")))
-        left = (await tx.execute(text("select count(*) from identity.public_key_pool where key_id = :key"), {"key": event.data.key_id})).scalar_one()  # type: ignore[attr-defined]
+        left = (
+            await tx.execute(
+                text("select count(*) from identity.public_key_pool where key_id = :key"), {"key": event.data.key_id}
+            )
+        ).scalar_one()  # type: ignore[attr-defined]
     assert "kim@" not in rows
     assert "Kim" not in rows
     assert left == 0
@@ -118,7 +122,9 @@ async def test_people_are_listed_page_by_page(identity: Identity) -> None:
         await identity.new_person(admin, f"p{number}@people.example")
     seen, after = [], None
     while True:
-        page = (await admin.get("/api/v1/identity/people", params={"limit": 2} | ({"after": after} if after else {}))).json()
+        page = (
+            await admin.get("/api/v1/identity/people", params={"limit": 2} | ({"after": after} if after else {}))
+        ).json()
         seen += [one["id"] for one in page["people"]]
         after = page["next"]
         if after is None:
@@ -175,6 +181,9 @@ async def test_nobody_gives_more_than_he_has(identity: Identity) -> None:
     change = {"capabilities": ["people.read"]}
     refused = await identity.command(kim, "PUT", f"identity/roles/{roles['candidate']}", change)
     assert (refused.status_code, refused.json()["code"]) == (403, "capability_missing")
+    rows = [{"org_unit": "north", "email": "x@people.example", "display_name": "X", "role": "author", "subtree": True}]
+    refused = await identity.command(kim, "POST", "identity/imports", {"rows": rows})
+    assert [one["pointer"] for one in refused.json()["errors"]] == ["/rows/0/role"]
     # An import into a new unit below reaches no further than his grant, which has no subtree.
     rows = [{"org_unit": "north/green", "email": "x@people.example", "display_name": "X"}]
     assert (await identity.command(kim, "POST", "identity/imports", {"rows": rows})).status_code == 422

@@ -12,6 +12,7 @@ from tallystick_contracts.generated.identity import MagicLinkRejected, MagicLink
 
 if TYPE_CHECKING:
     import httpx
+
     from conftest import Identity, Link, Tenant
 
 
@@ -102,9 +103,7 @@ async def test_a_link_works_once(identity: Identity) -> None:
     link = await _asked(identity, client, tenant)
     nonce = client.cookies["__Host-tally_login"]
     assert (await client.post("/api/v1/auth/verify", json=link.body)).status_code == 200
-    again = await client.post(
-        "/api/v1/auth/verify", json=link.body, headers={"Cookie": f"__Host-tally_login={nonce}"}
-    )
+    again = await client.post("/api/v1/auth/verify", json=link.body, headers={"Cookie": f"__Host-tally_login={nonce}"})
     assert again.status_code == 401
     assert again.json()["code"] == "link_not_accepted"
     assert await _reasons(identity, tenant) == [MagicLinkRejection.REPLAYED]
@@ -276,8 +275,6 @@ async def test_old_requests_are_pruned(identity: Identity) -> None:
 )
 async def test_bad_input_to_login_is_a_problem(identity: Identity, body: bytes) -> None:
     async with identity.client() as client:
-        answer = await client.post(
-            "/api/v1/auth/login", content=body, headers={"Content-Type": "application/json"}
-        )
+        answer = await client.post("/api/v1/auth/login", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in {400, 422}
     assert answer.headers["content-type"] == "application/problem+json"

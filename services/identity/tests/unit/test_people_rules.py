@@ -46,7 +46,9 @@ def test_an_index_says_nothing_without_key_and_tenant() -> None:
     assert len(indexes) == 5
 
 
-@pytest.mark.parametrize("text", ["", "kim", "kim@", "@people.example", "kim@people", "a b@people.example", "a@b@c.example"])
+@pytest.mark.parametrize(
+    "text", ["", "kim", "kim@", "@people.example", "kim@people", "a b@people.example", "a@b@c.example"]
+)
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(InvalidEmailError):
         email_address(text)

@@ -63,9 +63,9 @@ def copy_ledger(ledger_template: Databases) -> Callable[[], Databases]:
     return copy
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ledger_databases(copy_ledger: Callable[[], Databases]) -> Databases:
-    """A new database with the ledger's tables, empty."""
+    """A database with the ledger's tables, new for each module: every test has a tenant of its own."""
     return copy_ledger()
 
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from tallystick_contracts.message import LogKind
 from tallystick_tlog.entry import build_line, format_recorded
 from tallystick_tlog.hashing import leaf_hash
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.ids import TenantId
-    from tallystick_cli.stack.temporary import Databases
     from tallystick_ledger.writing.writer import LedgerWriter
 
     from .conftest import FakeSource
@@ -75,12 +75,6 @@ class Row:
             "identity.tenant.created",
             "identity",
         )
-
-
-@pytest.fixture(scope="module")
-def ledger_databases(copy_ledger: Callable[[], Databases]) -> Databases:
-    """One database for all: what is refused leaves nothing, and every test has a tenant of its own."""
-    return copy_ledger()
 
 
 @pytest.fixture
@@ -336,8 +330,6 @@ async def test_no_runtime_role_may_change_what_is_recorded(superuser: asyncpg.Co
 @pytest.mark.control("EV-22d")
 @pytest.mark.control("X-13")
 async def test_without_a_scope_the_runtime_role_sees_no_row(log: asyncpg.Record, database: Database) -> None:
-    from sqlalchemy import text
-
     assert log["size"] == 2
     async with database.unscoped() as connection:
         for table in ("logs", "entries", "checkpoints", "tree_hashes", "source_heads"):

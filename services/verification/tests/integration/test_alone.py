@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import sys
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ async def test_it_starts_and_answers_while_every_other_service_and_the_broker_ar
     )
     try:
         base = f"https://127.0.0.1:{port}"
-        context = httpx.create_ssl_context(str(verification_databases.servers.layout.ca_file))
+        context = ssl.create_default_context(cafile=verification_databases.servers.layout.ca_file)
         async with httpx.AsyncClient(base_url=base, verify=context, trust_env=False) as client:
             await _ready(client, process)
             good = (await client.get(f"/certs/verify/{issued.token}")).json()

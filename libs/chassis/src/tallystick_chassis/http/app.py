@@ -9,6 +9,8 @@ from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions.base_exceptions import LitestarDeprecationWarning
+from tallystick_contracts.capabilities import SERVICE_CAPABILITIES, Capability
+from tallystick_contracts.topology import SERVICES, ServiceName
 
 from tallystick_chassis.http.authentication import Authentication
 from tallystick_chassis.http.bodies import MAX_BODY_BYTES, StrictRequest
@@ -31,8 +33,6 @@ from tallystick_chassis.http.tokens import TokenVerifier
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal, Runtime
 from tallystick_chassis.telemetry import get_log
-from tallystick_contracts.capabilities import SERVICE_CAPABILITIES, Capability
-from tallystick_contracts.topology import SERVICES, ServiceName
 
 if TYPE_CHECKING:
     from litestar.types import AfterExceptionHookHandler

@@ -1,7 +1,8 @@
 """Who makes this request: a person by the session cookie, or one of our services by its bearer token.
 
-Signatures and times are checked here, without a question to anyone; whether the session still lives, and what its person may do, the
-authenticator answers. A request with an ``Authorization`` header is a machine's: its cookies are not looked at.
+Signatures and times are checked here, without a question to anyone; whether the session still lives, and what its
+person may do, the authenticator answers. A request with an ``Authorization`` header is a machine's: its cookies are
+not looked at.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 SESSION_COOKIE = "__Host-tally_session"
 _BEARER = "bearer "
-
-__all__ = ["SESSION_COOKIE", "Authentication", "Authenticator"]
 
 
 class Authentication:

@@ -1,7 +1,7 @@
 """Request bodies: JSON, decoded strictly into the handler's own type, in one step.
 
-Litestar decodes to plain objects and converts them leniently (``"5"`` would pass as a number); here a wrong type is a wrong type, and
-the place of the fault is known exactly.
+Litestar decodes to plain objects and converts them leniently (``"5"`` would pass as a number); here a wrong type is a
+wrong type, and the place of the fault is known exactly.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from litestar.handlers import HTTPRouteHandler
+from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, SERVICE_CAPABILITIES, Capability
+from tallystick_contracts.topology import SERVICES, ServiceName
 
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.csrf import SAFE_METHODS
@@ -19,8 +21,6 @@ from tallystick_chassis.http.problems import BadRequest, CapabilityMissing, NotA
 from tallystick_chassis.http.public_routes import public_routes_of
 from tallystick_chassis.ids import OrgUnitId, TenantId
 from tallystick_chassis.scope import ALL_UNITS, Scope
-from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, SERVICE_CAPABILITIES, Capability
-from tallystick_contracts.topology import SERVICES, ServiceName
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,11 +63,10 @@ def check_declarations(app: Litestar, service: str) -> None:
     Raises:
         RouteDeclarationError: naming every route at fault.
     """
-    faults = []
     public = set()
-    for route in app.routes:
-        if not hasattr(route, "route_handlers"):
-            faults.append(f"{route.path}: only HTTP routes can be guarded")
+    faults = [
+        f"{route.path}: only HTTP routes can be guarded" for route in app.routes if not hasattr(route, "route_handlers")
+    ]
     for name, handler in declared_routes(app):
         capability, is_public = handler.opt.get(CAPABILITY), handler.opt.get(PUBLIC)
         taken = signature(handler.fn).parameters

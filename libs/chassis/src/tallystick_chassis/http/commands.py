@@ -1,7 +1,8 @@
 """Commands: one unsafe request, one transaction, one effect, however often it is sent.
 
-The claim on the ``Idempotency-Key`` is the transaction's first row. A second request with the same key waits at that row until the
-first has committed, then gets the same answer; if the first failed, nothing of it is left and the second does the work.
+The claim on the ``Idempotency-Key`` is the transaction's first row. A second request with the same key waits at that
+row until the first has committed, then gets the same answer; if the first failed, nothing of it is left and the
+second does the work.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ async def perform(
 ) -> Response[bytes]:
     """Run ``run`` in one transaction in ``scope`` and answer ``status`` with its result as JSON (``None``: no body).
 
-    The answer is stored with the key, so it may hold ids, versions and counts, never personal data. When another transaction was
-    faster (``ConcurrencyError``), the whole is tried again, three times in all.
+    The answer is stored with the key, so it may hold ids, versions and counts, never personal data. When another
+    transaction was faster (``ConcurrencyError``), the whole is tried again, three times in all.
 
     Raises:
         IdempotencyKeyRequired, IdempotencyKeyReused, ConcurrentChange, and whatever ``run`` raises.
@@ -90,7 +91,7 @@ async def fingerprint_of(request: Request[Any, Any, Any]) -> bytes:
     return hashlib.sha256(b"\n".join([request.method.encode(), target, body_hash])).digest()
 
 
-async def _once(  # noqa: PLR0913 - one call's whole state, in the order it is used
+async def _once(  # noqa: PLR0917 - one call's whole state, in the order it is used
     database: Database,
     scope: Scope,
     key: str,

@@ -1,7 +1,7 @@
 """Correlation: one id for all that a request causes, minted at the edge.
 
-A stranger's own ``X-Correlation-ID`` is kept beside it as the client correlation id, so that nobody can graft himself onto another's
-timeline; one of our own services is believed, once its token has been checked.
+A stranger's own ``X-Correlation-ID`` is kept beside it as the client correlation id, so that nobody can graft himself
+onto another's timeline; one of our own services is believed, once its token has been checked.
 """
 
 from __future__ import annotations

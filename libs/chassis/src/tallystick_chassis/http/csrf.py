@@ -1,7 +1,8 @@
 """Cross-site request forgery: an unsafe request by cookie proves that our own page sent it.
 
-Double submit, bound to the session: the page reads the ``__Host-tally_csrf`` cookie and repeats it in ``X-CSRF-Token``; the server
-also knows its hash from the session. Bearer requests are exempt: a browser never attaches those by itself.
+Double submit, bound to the session: the page reads the ``__Host-tally_csrf`` cookie and repeats it in
+``X-CSRF-Token``; the server also knows its hash from the session. Bearer requests are exempt: a browser never
+attaches those by itself.
 """
 
 from __future__ import annotations

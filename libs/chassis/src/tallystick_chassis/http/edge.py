@@ -1,7 +1,7 @@
 """The edge of a service: what happens to every request before routing, and to every answer after all else.
 
-It mints the correlation id, opens the span, sets the security headers, logs one line, and turns whatever was not foreseen into a
-problem document. Under ``/api/v1`` even an unknown path asks for a session first.
+It mints the correlation id, opens the span, sets the security headers, logs one line, and turns whatever was not
+foreseen into a problem document. Under ``/api/v1`` even an unknown path asks for a session first.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Edge:
             return BadRequest("NUL characters are not accepted")
         try:
             if "authorization" in connection.headers:
-                # Known now, a service's trace and correlation can be followed; if it fails, the guard says so where it matters.
+                # Known now, a service's trace and correlation can be followed. If it fails, the guard says so.
                 try:
                     await self._authentication.authenticate(connection, context)
                 except NotAuthenticated:
@@ -146,7 +146,7 @@ class Edge:
         return False
 
 
-def _completed(headers: Any, correlation: str) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - an iterable of pairs, as ASGI has it
+def _completed(headers: Any, correlation: str) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 - pairs, as ASGI has them
     completed = [(name, value) for name, value in headers if name.lower() != b"server"]
     present = {name.lower() for name, _ in completed}
     completed += [

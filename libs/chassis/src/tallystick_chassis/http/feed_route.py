@@ -8,10 +8,10 @@ from uuid import UUID
 from litestar import Request, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
+from tallystick_contracts.capabilities import Capability
 
 from tallystick_chassis.catch_up import PAGE, FeedPage, read_feed
 from tallystick_chassis.scope import Scope
-from tallystick_contracts.capabilities import Capability
 
 
 def feed_route(service: str) -> HTTPRouteHandler:
@@ -22,7 +22,7 @@ def feed_route(service: str) -> HTTPRouteHandler:
         opt={"capability": Capability.FEED_READ},
         name=f"{service}-feed",
     )
-    async def feed(
+    async def feed(  # noqa: PLR0917 - Litestar calls it by names
         request: Request[Any, Any, Any],
         tenant_scope: Scope,
         tenant: UUID,  # noqa: ARG001 - the scope is made from it

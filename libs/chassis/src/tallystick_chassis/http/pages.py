@@ -11,7 +11,7 @@ from litestar import Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HTML = "text/html; charset=utf-8"
+HTML = "text/html"  # Litestar adds the charset to every text type
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -30,7 +30,8 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 class Pages:
     """Templates of one package, below its folder ``templates``; values are escaped, an unknown name is an error.
 
-    A template gets ``nonce``: its ``<script nonce="{{ nonce }}">`` and ``<style nonce="{{ nonce }}">`` run, nothing else does.
+    A template gets ``nonce``: its ``<script nonce="{{ nonce }}">`` and ``<style nonce="{{ nonce }}">`` run, nothing
+    else does.
     """
 
     def __init__(self, package: str) -> None:

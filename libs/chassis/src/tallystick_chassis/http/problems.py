@@ -1,7 +1,7 @@
 """Problem details (RFC 9457): the one shape of every error that leaves a service.
 
-Services' errors subclass ``Problem`` in their ``errors.py`` and fix code, status and title there. A problem never carries what the
-caller sent: it may be personal, and it is not needed.
+Services' errors subclass ``Problem`` in their ``errors.py`` and fix code, status and title there. A problem never
+carries what the caller sent: it may be personal, and it is not needed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: tuple[FieldError, ...] = ()
 
 
-class Problem(Exception):  # noqa: N818 - the RFC's word; every service's errors extend it
+class Problem(Exception):
     """An error with a stable code. Subclasses set the class variables; ``detail`` is a fixed sentence, never input."""
 
     status: ClassVar[int] = 500
@@ -166,7 +166,8 @@ _BY_STATUS: Mapping[int, type[Problem]] = {
 }
 # msgspec's sentences that name the schema only. Others may quote the input (enum values, unknown keys, tags).
 _SCHEMA_SENTENCE = re.compile(
-    r"Expected [^\"\n]{1,300}|Object missing required field `\w+`|Invalid (?:UUID|RFC3339 encoded \w+|base64 encoded \w+|decimal string)"
+    r"Expected [^\"\n]{1,300}|Object missing required field `\w+`"
+    r"|Invalid (?:UUID|RFC3339 encoded \w+|base64 encoded \w+|decimal string)"
 )
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")

@@ -1,7 +1,7 @@
 """What is kept of refused requests: denied capabilities, and ids that were not there (another tenant's, perhaps).
 
-Both are recorded in a short transaction of their own before the answer is sent, so that an id of another tenant's and one that does not
-exist take the same time. Failing to record never changes the answer.
+Both are recorded in a short transaction of their own before the answer is sent, so that an id of another tenant's and
+one that does not exist take the same time. Failing to record never changes the answer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import insert
+from tallystick_contracts.generated.authz import AccessDenied
 
 from tallystick_chassis.ids import OrgUnitId, TenantId, new_id
 from tallystick_chassis.scope import Scope
@@ -18,7 +19,6 @@ from tallystick_chassis.sealing import SealingError
 from tallystick_chassis.tables import misses
 from tallystick_chassis.telemetry import get_log
 from tallystick_chassis.transaction import EventDraft
-from tallystick_contracts.generated.authz import AccessDenied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

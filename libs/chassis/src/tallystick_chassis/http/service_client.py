@@ -1,6 +1,7 @@
 """Calls to our other services: over TLS with our own authority, with a service token, with the correlation passed on.
 
-The token is fetched by client credentials and kept until shortly before it ends. Only what is safe to repeat is repeated.
+The token is fetched by client credentials and kept until shortly before it ends. Only what is safe to repeat is
+repeated.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ _UNAUTHORIZED = 401
 T = TypeVar("T")
 
 
+_IDENTITY = "identity"
+
+
 class ServiceCallError(ConnectionError):
     """A call to another service failed. ``status`` is its answer, ``None`` if there was none in time."""
 
@@ -59,7 +63,7 @@ class _ProblemCode(msgspec.Struct, frozen=True):
 class ServiceClient:
     """One service's way to the others. ``urls`` are their bases by name; without ``secret`` calls carry no token."""
 
-    def __init__(  # noqa: PLR0913 - who we are, whom we call, what we trust
+    def __init__(
         self,
         service: str,
         *,
@@ -103,7 +107,7 @@ class ServiceClient:
         """
         return await self._send("GET", url, params=params, repeatable=True)
 
-    async def call(  # noqa: PLR0913 - the parts of one request, by name
+    async def call(
         self,
         method: str,
         service: str,
@@ -150,7 +154,7 @@ class ServiceClient:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ServiceCallError(service, response.status_code, "unexpected_answer") from error
 
-    async def _send(  # noqa: PLR0913
+    async def _send(
         self,
         method: str,
         url: str,
@@ -194,17 +198,17 @@ class ServiceClient:
         asked_at = time.monotonic()
         try:
             response = await self._http.post(
-                self.url("identity", TOKEN_PATH),
+                self.url(_IDENTITY, TOKEN_PATH),
                 data={"grant_type": "client_credentials"},
                 headers={**_passed_on(), "Authorization": f"Basic {basic}"},
             )
             if not response.is_success:
-                raise ServiceCallError("identity", response.status_code, _code_of(response))
+                raise ServiceCallError(_IDENTITY, response.status_code, _code_of(response))
             token = msgspec.json.decode(response.content, type=_Token)
         except httpx.HTTPError as error:
-            raise ServiceCallError("identity", None, type(error).__name__) from error
+            raise ServiceCallError(_IDENTITY, None, type(error).__name__) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ServiceCallError("identity", None, "unexpected_answer") from error
+            raise ServiceCallError(_IDENTITY, None, "unexpected_answer") from error
         return token.access_token, asked_at + max(token.expires_in - REFRESH_BEFORE_S, 1.0)
 
 

@@ -1,7 +1,8 @@
 """Tokens: five-minute Ed25519 JWTs for sessions and services, issued by identity and checked everywhere.
 
-What is accepted is fixed in advance: one algorithm, one issuer, one audience, the type the caller expects, a key we already have.
-A header that names anything else (``jku``, ``jwk``, ``x5u``, ``crit``) is refused, not followed. Sources: RFC 7519, RFC 8725, RFC 9864.
+What is accepted is fixed in advance: one algorithm, one issuer, one audience, the type the caller expects, a key we
+already have. A header that names anything else (``jku``, ``jwk``, ``x5u``, ``crit``) is refused, not followed.
+Sources: RFC 7519, RFC 8725, RFC 9864.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class TokenError(Exception):
 
 
 class SessionClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a session token says: no name, no capability. ``sub`` is the pseudonym, ``rids`` role ids, times in seconds."""
+    """All that a session token says: no name, no capability.
+
+    ``sub`` is the pseudonym, ``rids`` role ids; times are in seconds since 1970.
+    """
 
     iss: str
     aud: str
@@ -97,7 +101,7 @@ class TokenSigner:
         self._key = _import(keys[0], private=True)
         self._clock = clock
 
-    def issue_session(  # noqa: PLR0913 - the claims, by name
+    def issue_session(
         self,
         *,
         person: str,

@@ -7,6 +7,7 @@ from uuid import UUID
 import msgspec
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.ids import OrgUnitId, PersonRef, new_id
+from tallystick_chassis.keystore import KeyDestroyed
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.transaction import EventDraft, Transaction
 from tallystick_contracts.generated.assessment import AttemptStarted
@@ -159,7 +160,10 @@ async def view_attempt(tx: Transaction, cipher: Cipher, attempt_id: UUID) -> Att
     """Return the candidate's own attempt with paper and saved responses."""
     attempt = await _own(tx, attempt_id)
     paper = await _paper(tx, cipher, attempt.org_unit_id, attempt.evaluation_id, attempt.version)
-    saved = await store.newest_answers(tx, cipher, attempt_id, attempt.person)
+    try:
+        saved = await store.newest_answers(tx, cipher, attempt_id, attempt.person)
+    except KeyDestroyed:
+        raise NotFound from None
     return AttemptView(
         attempt_id=attempt_id,
         assignment_id=attempt.assignment_id,

@@ -7,8 +7,10 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from tallystick_chassis.ids import PersonRef
+from tallystick_chassis.keystore import KeyDestroyed
 from tallystick_chassis.transaction import Transaction
 
 from tallystick_assessment.canonical import canonical_json
@@ -113,14 +115,14 @@ async def insert_answer(
 async def newest_answers(
     tx: Transaction, cipher: Cipher, attempt_id: UUID, person: PersonRef, *, item_id: str | None = None
 ) -> dict[ItemId, SavedAnswer]:
-    """Return the newest answer to each item, or to one item; raises KeyDestroyed after erasure.
+    """Return the newest answer to each item, or to one item.
 
-    What was scrubbed is left out.
+    Raises KeyDestroyed where there were answers and erasure has taken them.
     """
     columns = answers.c
     query = (
         select(columns.item_id, columns.revision, columns.content)
-        .distinct(columns.item_id)
+        .ext(distinct_on(columns.item_id))
         .where(columns.tenant_id == tx.scope.tenant, columns.attempt_id == attempt_id)
         .order_by(columns.item_id, columns.revision.desc())
     )
@@ -128,7 +130,7 @@ async def newest_answers(
     found = {}
     for row in rows.all():
         if row.content is None:
-            continue
+            raise KeyDestroyed
         place = _place(attempt_id, row.item_id, row.revision)
         plain = await cipher.decrypt_for(tx.scope.tenant, person, row.content, place=place)
         content = msgspec.json.decode(plain, type=_Content)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row, Select, bindparam, func, insert, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 from tallystick_chassis.transaction import EventDraft, Transaction
 from tallystick_contracts.generated.assessment import ScoreCause, ScoreRecorded
@@ -187,7 +188,7 @@ async def has_score(tx: Transaction, submission_id: UUID) -> bool:
 def _newest() -> Select[Any]:
     return (
         select(*_COLUMNS)
-        .distinct(score_versions.c.submission_id)
+        .ext(distinct_on(score_versions.c.submission_id))
         .join(
             submissions,
             (submissions.c.tenant_id == score_versions.c.tenant_id)

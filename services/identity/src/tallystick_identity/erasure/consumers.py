@@ -10,6 +10,7 @@ from tallystick_contracts.generated.identity import ErasureReceiptGiven
 from tallystick_contracts.generated.privacy import ErasureOrdered
 
 from tallystick_identity.people.store import email_index_of, scrub
+from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
 from tallystick_identity.sessions.store import erase_sessions
 from tallystick_identity.sign_in.store import erase_requests
@@ -25,10 +26,10 @@ def erasure_handler(keys: KeyStore) -> Handler:
     """Return the handler of ``privacy.erasure.ordered``."""
 
     async def on_erasure_ordered(tx: Transaction, event: Event) -> None:
-        """Scrub rows, destroy the data key, give the receipt. An order that comes again finds its receipt and does nothing.
+        """Scrub rows, destroy the data key, give the receipt; a repeated order finds its receipt and does nothing.
 
-        The key store is another database, so the key is destroyed before this transaction commits: a crash between the two
-        leaves ciphertext that nobody can read and an order that is delivered again.
+        The key store is another database, so the key is destroyed before this transaction commits: a crash between the
+        two leaves ciphertext that nobody can read and an order that is delivered again.
         """
         order = event.data
         if not isinstance(order, ErasureOrdered):
@@ -44,7 +45,9 @@ def erasure_handler(keys: KeyStore) -> Handler:
             "sessions": await erase_sessions(tx, order.person),
             "people": await scrub(tx, order.person, now=now),
         }
-        await revoke_all_grants(tx, order.person, now=now)
+        for grant in await revoke_all_grants(tx, order.person, now=now):
+            # In units that whoever deleted the person could not reach.
+            await record_revocation(tx, grant)
         counts["data-key"] = await keys.destroy(tx.scope.tenant, order.person)
         receipt = ErasureReceiptGiven(
             job_id=order.job_id,

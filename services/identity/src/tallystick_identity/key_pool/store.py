@@ -26,8 +26,8 @@ _ADD = text(
     "select cast(:tenant as uuid), new.* from unnest(cast(:key_ids as text[]), cast(:public_keys as bytea[])) as new "
     "on conflict do nothing"
 )
-# Rows that another transaction is claiming are passed over; `limit` picks any: keys have no order. Materialised, because as a
-# plain subquery Postgres may run it once for each row and delete more than were wanted (seen).
+# Rows that another transaction is claiming are passed over; `limit` picks any: keys have no order.
+# Materialised, because Postgres may run a plain subquery once for each row and delete more than were wanted (seen).
 _CLAIM = text(
     "with picked as materialized ("
     "select key_id from identity.public_key_pool where tenant_id = :tenant limit :wanted for update skip locked) "

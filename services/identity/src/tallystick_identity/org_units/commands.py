@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def in_reach(scope: Scope, units: Iterable[UUID]) -> bool:
-    """Say whether every one of ``units`` is in the scope, for an answer in words where row-level security would just refuse."""
+    """Say whether every one of ``units`` is in the scope.
+
+    Row-level security is the boundary; this is for an answer in words where it would just refuse.
+    """
     return isinstance(scope.org_units, AllUnits) or scope.org_units.issuperset(OrgUnitId(unit) for unit in units)
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - only this module's own lists of columns are put into its statements
 """The SQL of the org-unit tree. Units are readable throughout their tenant; what happens in them is not."""
 
 from __future__ import annotations

@@ -64,12 +64,16 @@ class PersonCreated(msgspec.Struct, frozen=True):
 
 
 class ImportRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``org_unit`` is a path such as ``north/blue``, empty for the root; units that are missing are created."""
+    """One person: ``org_unit`` is a path such as ``north/blue``, empty for the root; missing units are created.
+
+    ``subtree`` says whether ``role`` covers the units below too; unless said it does so in the root unit only.
+    """
 
     org_unit: Annotated[str, msgspec.Meta(max_length=400)]
     email: Email
     display_name: Name
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    subtree: bool | None = None
 
 
 class ImportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +135,9 @@ class DeleteRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_REASON_LENGTH)]
 
 
-def people_routes(*, database: Database, people: People, private_data: PrivateData) -> list[ControllerRouterHandler]:
+def people_routes(  # noqa: C901 - a list of handlers; none of them branches much
+    *, database: Database, people: People, private_data: PrivateData
+) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
     async def view(tenant: TenantId, row: PersonRow) -> PersonView:
@@ -163,7 +169,7 @@ def people_routes(*, database: Database, people: People, private_data: PrivateDa
     @post("/api/v1/identity/imports", opt={"capability": Capability.PEOPLE_IMPORT}, status_code=201)
     async def import_rows(request: Request[Any, Any, Any], tenant_scope: Scope, data: ImportRequest) -> Response[bytes]:
         """Create up to 500 people with their org units and roles, all or none."""
-        rows = check_rows([Row(row.org_unit, row.email, row.display_name, row.role) for row in data.rows])
+        rows = check_rows([_row(row) for row in data.rows])
         async with database.transaction(tenant_scope) as tx:
             planned = await plan_units(tx, rows)
         scope = _with_fresh_units(tenant_scope, frozenset(unit.id for unit in planned.values()))
@@ -233,6 +239,11 @@ def people_routes(*, database: Database, people: People, private_data: PrivateDa
         return await perform(request, tenant_scope, run, status=202)
 
     return [create_person, import_rows, list_people, read_person, end_sessions, delete_person]
+
+
+def _row(row: ImportRow) -> Row:
+    subtree = row.org_unit == "" if row.subtree is None else row.subtree
+    return Row(row.org_unit, row.email, row.display_name, row.role, subtree=subtree)
 
 
 def _newcomer(data: NewPersonRequest, home: OrgUnitId) -> Newcomer:

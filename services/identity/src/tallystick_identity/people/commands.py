@@ -11,7 +11,6 @@ from tallystick_chassis.http.problems import FieldError
 from tallystick_chassis.ids import OrgUnitId, PersonRef, new_id, new_person_ref
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import (
-    RoleRevoked,
     SessionEnd,
     SessionRevoked,
     TokenVersionBumped,
@@ -24,6 +23,7 @@ from tallystick_identity.errors import EmailTaken, KeyPoolEmpty
 from tallystick_identity.key_pool.store import PoolKey, claim_keys
 from tallystick_identity.people import store
 from tallystick_identity.people.domain import blind_index
+from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
 from tallystick_identity.sessions.store import end_sessions_of
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """A person to create; address and name have been checked. ``pointer`` says where in the input the address stands."""
+    """A person to create, address and name checked. ``pointer`` says where in the input the address stands."""
 
     email: str
     display_name: str
@@ -100,10 +100,7 @@ class People:
         await store.mark_deleted(tx, person.person, now=now)
         await self.end_sessions(tx, person, reason=SessionEnd.ADMIN)
         for grant in await revoke_all_grants(tx, person.person, now=now):
-            revoked = RoleRevoked(grant_id=str(grant.id), person=person.person)
-            await tx.append(
-                f"grant-{grant.id}", 1, [EventDraft(revoked, subject=person.person, org_unit=grant.org_unit)]
-            )
+            await record_revocation(tx, grant)
         event_id = new_id()
         sealed = None
         if reason:
@@ -116,7 +113,7 @@ class People:
         )
 
     async def end_sessions(self, tx: Transaction, person: PersonRow, *, reason: SessionEnd) -> None:
-        """End every session of a person: a new token version refuses what is signed already, the rows refuse a refresh."""
+        """End every session of a person: a new token version refuses what is signed, the rows refuse a refresh."""
         now = tx.clock()
         version = await store.bump_token_version(tx, person.person)
         bumped = TokenVersionBumped(scope=TokenVersionScope.USER, person=person.person, version=version)

@@ -21,7 +21,7 @@ from tallystick_identity.roles.commands import assign
 from tallystick_identity.roles.store import GrantRow, all_roles, effective_grants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tallystick_chassis.transaction import Transaction
 
@@ -33,25 +33,16 @@ MAX_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row as it was sent; ``org_unit`` is a path, empty for the root; ``role`` a role's name."""
+    """One row: ``org_unit`` is a path, empty for the root; ``role`` a name, ``subtree`` whether that covers units below."""
 
     org_unit: str
     email: str
     display_name: str
     role: str | None
+    subtree: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRow:
-    """A row whose values are acceptable in themselves."""
-
-    org_unit: str
-    email: str
-    display_name: str
-    role: str | None
-
-
-def check_rows(rows: Sequence[Row]) -> list[CheckedRow]:
+def check_rows(rows: Sequence[Row]) -> list[Row]:
     """Return the rows normalised.
 
     Raises:
@@ -70,13 +61,13 @@ def check_rows(rows: Sequence[Row]) -> list[CheckedRow]:
             errors.append(FieldError(str(error), pointer=f"/rows/{number}/display_name"))
         if row.org_unit and not is_path(row.org_unit):
             errors.append(FieldError(f"must be empty or {PATH_RULE}", pointer=f"/rows/{number}/org_unit"))
-        checked.append(CheckedRow(row.org_unit, email, name, row.role))
+        checked.append(Row(row.org_unit, email, name, row.role, subtree=row.subtree))
     if errors:
         raise InvalidInput(errors=errors)
     return checked
 
 
-async def plan_units(tx: Transaction, rows: Sequence[CheckedRow]) -> dict[str, OrgUnit]:
+async def plan_units(tx: Transaction, rows: Sequence[Row]) -> dict[str, OrgUnit]:
     """Return the units to create, by path, parents first; their fresh ids are not stored yet."""
     existing = {unit.path: unit for unit in await all_units(tx)}
     planned: dict[str, OrgUnit] = {}
@@ -97,12 +88,13 @@ class ImportedRow:
 
 
 async def import_people(
-    tx: Transaction, people: People, rows: Sequence[CheckedRow], planned: dict[str, OrgUnit]
+    tx: Transaction, people: People, rows: Sequence[Row], planned: dict[str, OrgUnit]
 ) -> list[ImportedRow]:
     """Create the planned units, the people, and their grants.
 
-    The scope's units must include those planned: their ids are fresh, so nothing of anybody's is in them. Whether the caller may
-    import into them (a grant with the subtree above) is decided here, from the grants as they stand with the new units in place.
+    The scope's units must include those planned: their ids are fresh, so nothing of anybody's is in them. Whether the
+    caller may import into them (a grant with the subtree above) is decided here, from the grants as they stand with the
+    new units in place.
 
     Raises:
         UnknownReference: for a unit or role that is not there for the caller.
@@ -112,7 +104,7 @@ async def import_people(
     may_create = _units_with(await _held(tx), Capability.ORG_UNITS_WRITE)
     for unit in planned.values():
         if unit.parent_id not in may_create:
-            raise UnknownReference(errors=_pointers(rows, partial(_is_below, unit.path), "org_unit"))
+            raise UnknownReference(errors=_pointers(rows, partial(_lies_below, unit.path), "org_unit"))
         await create_unit(tx, unit)
         may_create = may_create | {unit.id}
     units = {path: unit.id for path, unit in (existing | planned).items()}
@@ -123,7 +115,7 @@ async def import_people(
     errors = _pointers(rows, lambda row: units[row.org_unit] not in importable, "org_unit")
     errors += _pointers(
         rows,
-        lambda row: row.role is not None and (row.role not in roles or units[row.org_unit] not in grantable),
+        lambda row: row.role is not None and (row.role not in roles or not _covered(row, units) <= grantable),
         "role",
     )
     if errors:
@@ -140,9 +132,7 @@ async def import_people(
         home = units[row.org_unit]
         grant = None
         if row.role is not None:
-            grant = GrantRow(
-                new_id(), person.person, roles[row.role], home, subtree=home == tx.scope.root_unit, expires_at=None
-            )
+            grant = GrantRow(new_id(), person.person, roles[row.role], home, subtree=row.subtree, expires_at=None)
             await assign(tx, grant)
         imported.append(ImportedRow(person, home, None if grant is None else grant.id))
     return imported
@@ -156,11 +146,22 @@ def _units_with(held: Iterable[EffectiveGrant], capability: Capability) -> froze
     return frozenset(unit for grant in held if capability in grant.capabilities for unit in grant.units)
 
 
-def _is_below(path: str, row: CheckedRow) -> bool:
-    return row.org_unit == path or row.org_unit.startswith(path + "/")
+def _covered(row: Row, units: Mapping[str, OrgUnitId]) -> set[OrgUnitId]:
+    """Return the units that the row's grant will cover."""
+    if not row.subtree:
+        return {units[row.org_unit]}
+    return {unit for path, unit in units.items() if not row.org_unit or _is_below(row.org_unit, path)}
 
 
-def _pointers(rows: Sequence[CheckedRow], wrong: Callable[[CheckedRow], bool], field: str) -> list[FieldError]:
+def _is_below(above: str, path: str) -> bool:
+    return path == above or path.startswith(above + "/")
+
+
+def _lies_below(path: str, row: Row) -> bool:
+    return _is_below(path, row.org_unit)
+
+
+def _pointers(rows: Sequence[Row], wrong: Callable[[Row], bool], field: str) -> list[FieldError]:
     return [
         FieldError("is not there", pointer=f"/rows/{number}/{field}") for number, row in enumerate(rows) if wrong(row)
     ]

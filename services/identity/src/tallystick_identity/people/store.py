@@ -1,4 +1,8 @@
-"""The SQL of people. Names and addresses are ciphertext under the person's data key; an address is found by its blind index."""
+# ruff: noqa: S608 - only this module's own lists of columns are put into its statements
+"""The SQL of people.
+
+Names and addresses are ciphertext under the person's data key; an address is found by its blind index.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +53,16 @@ _COLUMNS = "id, person, org_unit_id, key_id, email_ciphertext, name_ciphertext, 
 _INSERT = text(
     "insert into identity.people (tenant_id, id, org_unit_id, person, key_id, email_index, email_ciphertext, "
     "name_ciphertext, created_at) "
-    "select cast(:tenant as uuid), new.*, cast(:created_at as timestamptz) from unnest(cast(:ids as uuid[]), cast(:units as uuid[]), "
+    "select cast(:tenant as uuid), new.*, cast(:created_at as timestamptz) from "
+    "unnest(cast(:ids as uuid[]), cast(:units as uuid[]), "
     "cast(:people as text[]), cast(:key_ids as text[]), cast(:indexes as bytea[]), cast(:emails as bytea[]), "
     "cast(:names as bytea[])) as new "
     "on conflict (tenant_id, email_index) where deleted_at is null do nothing returning id"
 )
 _INSERT_DIRECTORY = text(
     "insert into identity.directory_people (tenant_id, person, org_unit_id, key_id, public_key) "
-    "select cast(:tenant as uuid), new.* from unnest(cast(:people as text[]), cast(:units as uuid[]), cast(:key_ids as text[]), "
+    "select cast(:tenant as uuid), new.* from "
+    "unnest(cast(:people as text[]), cast(:units as uuid[]), cast(:key_ids as text[]), "
     "cast(:public_keys as bytea[])) as new"
 )
 _BY_ID = text(f"select {_COLUMNS} from identity.people where tenant_id = :tenant and id = :id and deleted_at is null")

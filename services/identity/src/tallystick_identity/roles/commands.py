@@ -58,9 +58,14 @@ async def revoke(tx: Transaction, identifier: UUID) -> bool:
     grant = await store.revoke_grant(tx, identifier, now=tx.clock())
     if grant is None:
         return False
+    await record_revocation(tx, grant)
+    return True
+
+
+async def record_revocation(tx: Transaction, grant: GrantRow) -> None:
+    """Append the event of a grant that was taken back."""
     revoked = RoleRevoked(grant_id=str(grant.id), person=grant.person)
     await tx.append(f"grant-{grant.id}", 1, [EventDraft(revoked, subject=grant.person, org_unit=grant.org_unit)])
-    return True
 
 
 async def _record(tx: Transaction, role: Role) -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - only this module's own lists of columns are put into its statements
 """The SQL of roles and grants. Roles are the tenant's; a grant belongs to the org unit it is given in."""
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ _NOBODY = "0" * 64
 def authenticated_client(authorization: str, hashes: Mapping[str, str]) -> str | None:
     """Return the client that an ``Authorization: Basic`` header proves, or ``None``.
 
-    ``hashes`` are the SHA-256 of the clients' secrets in hex. An unknown client costs the same comparison as a wrong secret.
+    ``hashes`` are the SHA-256 of the clients' secrets in hex. An unknown client costs the same comparison as a wrong
+    secret.
     """
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":

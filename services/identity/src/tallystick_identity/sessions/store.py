@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - only this module's own lists of columns are put into its statements
 """The SQL of sessions. Secrets are stored as SHA-256 only."""
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ _COLUMNS = (
     "ended_at"
 )
 _INSERT = text(
-    "insert into identity.sessions (tenant_id, id, person, session_ref, token_version, amr, refresh_hash, refreshed_at, "
-    "created_at, expires_at) values (:tenant, :id, :person, :session_ref, :token_version, cast(:amr as text[]), "
-    ":refresh_hash, :created_at, :created_at, :expires_at)"
+    "insert into identity.sessions (tenant_id, id, person, session_ref, token_version, amr, refresh_hash, "
+    "refreshed_at, created_at, expires_at) "
+    "values (:tenant, :id, :person, :session_ref, :token_version, cast(:amr as text[]), :refresh_hash, "
+    ":created_at, :created_at, :expires_at)"
 )
 _BY_ID = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and id = :id for update")
 _BY_REF = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and session_ref = :session_ref")

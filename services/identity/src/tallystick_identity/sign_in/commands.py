@@ -1,7 +1,7 @@
 """Ask for a link and use one.
 
-Asking does the same work and says the same for a known address, an unknown one, and a tenant that does not exist. No secret is made
-here: the worker makes it as it sends the mail.
+Asking does the same work and says the same for a known address, an unknown one, and a tenant that does not exist. No
+secret is made here: the worker makes it as it sends the mail.
 """
 
 from __future__ import annotations

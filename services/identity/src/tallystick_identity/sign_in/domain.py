@@ -70,7 +70,10 @@ def judge(
     nonce_hash: bytes,
     now: datetime,
 ) -> MagicLinkRejection | None:
-    """Say why a link is refused, or ``None`` when it is good. ``links`` are the hashes of all secrets mailed for the request."""
+    """Say why a link is refused, or ``None`` when it is good.
+
+    ``links`` are the hashes of all secrets mailed for the request.
+    """
     known = [one for one in links if hmac.compare_digest(one, token_hash)]
     if request is None or not known or request.person is None:
         return MagicLinkRejection.UNKNOWN

@@ -1,7 +1,7 @@
 """The worker's part of sign-in: make the secret, mail it, and forget it.
 
-Only the SHA-256 of a secret is ever stored, so no link lies in an outbox, a queue or a backup. A mail that may not have gone out is
-sent again with another secret; all secrets of the newest request are good until one is used.
+Only the SHA-256 of a secret is ever stored, so no link lies in an outbox, a queue or a backup. A mail that may not have
+gone out is sent again with another secret; all secrets of the newest request are good until one is used.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Postbox:
 class LinkMailer:
     """Mails sign-in links and prunes old requests."""
 
-    def __init__(  # noqa: PLR0913 - what a worker's job needs, by name
+    def __init__(
         self,
         *,
         database: Database,

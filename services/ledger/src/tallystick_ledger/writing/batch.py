@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from binascii import b2a_base64
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tallystick_tlog.checkpoint import Checkpoint, sign_checkpoint
-from tallystick_tlog.entry import MAX_LINE_BYTES, build_line, format_recorded
-from tallystick_tlog.hashing import leaf_hash
+from tallystick_tlog.entry import format_recorded
 from tallystick_tlog.note import Signer
 from tallystick_tlog.tree import STORED_LEVEL_STEP, CompactRange, NodeId
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from tallystick_ledger.writing.arrival import Arrival
 
 _TILE_WIDTH: Final = 1 << STORED_LEVEL_STEP
-_ADDED_BYTES_MAX: Final = 400  # origin up to 255, the rest fixed or numbers below 2^53
-
-MAX_BODY_BYTES: Final = MAX_LINE_BYTES - _ADDED_BYTES_MAX
 
 
 class StoredNode(NamedTuple):
@@ -32,24 +30,18 @@ class StoredNode(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class NewEntry:
-    """One line with its place; all hashes are 32 bytes."""
-
-    arrival: Arrival
-    seq: int
-    line: bytes
-    leaf: bytes
-    prev: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
-    """Everything that one transaction adds to one log: entries ``[start, size)`` and what the tree gains by them."""
+    """Everything that one transaction adds to one log: entries ``[start, size)`` and what the tree gains by them.
+
+    ``lines`` and ``leaves`` (32 bytes each) go with ``arrivals``.
+    """
 
     log: Log
     recorded: datetime
-    entries: tuple[NewEntry, ...]
-    nodes: tuple[StoredNode, ...]
+    arrivals: tuple[Arrival, ...]
+    lines: list[bytes]
+    leaves: list[bytes]
+    nodes: list[StoredNode]
     before: CompactRange
     frontier: CompactRange
     root: bytes
@@ -79,21 +71,35 @@ def signer_of(seed: bytes) -> Callable[[str], Signer]:
 
 
 def build_batch(
-    log: Log, frontier: CompactRange, arrivals: Sequence[Arrival], recorded: datetime, signer: Signer
+    log: Log, frontier: CompactRange, arrivals: tuple[Arrival, ...], recorded: datetime, signer: Signer
 ) -> Batch:
     """Number the arrivals, chain their lines, grow the tree and sign its new head."""
-    recorded_text = format_recorded(recorded)
-    prev = log.head
-    entries = []
-    for seq, arrival in enumerate(arrivals, start=log.size):
-        line = build_line(arrival.body, log.origin, prev, recorded_text, seq, arrival.source_seq)
-        leaf = leaf_hash(line)
-        entries.append(NewEntry(arrival, seq, line, leaf, prev))
-        prev = leaf
-    grown, nodes = grow(frontier, [entry.leaf for entry in entries])
+    lines, leaves = chain(log, arrivals, recorded)
+    grown, nodes = grow(frontier, leaves)
     root = grown.root()
     note = sign_checkpoint(Checkpoint(log.origin, grown.end, root), signer)
-    return Batch(log, recorded, tuple(entries), tuple(nodes), frontier, grown, root, note.decode())
+    return Batch(log, recorded, arrivals, lines, leaves, nodes, frontier, grown, root, note.decode())
+
+
+def chain(log: Log, arrivals: Sequence[Arrival], recorded: datetime) -> tuple[list[bytes], list[bytes]]:
+    """Return the lines and their leaf hashes: what ``build_line`` gives, with what is the same in all of them made once."""
+    before_prev = f',"log":"{log.origin}","prev":"'.encode()
+    before_seq = f'","recorded":"{format_recorded(recorded)}","seq":'.encode()
+    prev = log.head
+    lines, leaves = [], []
+    for seq, arrival in enumerate(arrivals, start=log.size):
+        line = b'{"event":%b%b%b%b%d,"source_seq":%d,"v":1}' % (
+            arrival.body,
+            before_prev,
+            b2a_base64(prev, newline=False),
+            before_seq,
+            seq,
+            arrival.source_seq,
+        )
+        prev = sha256(b"\x00" + line).digest()
+        lines.append(line)
+        leaves.append(prev)
+    return lines, leaves
 
 
 def grow(frontier: CompactRange, leaves: Sequence[bytes]) -> tuple[CompactRange, list[StoredNode]]:

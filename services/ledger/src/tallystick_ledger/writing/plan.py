@@ -29,31 +29,31 @@ class Plan:
     gaps: Mapping[Feed, int]
 
 
-def plan(arrivals: Sequence[Arrival], heads: Mapping[Feed, int], taken: Collection[UUID] = ()) -> Plan:
+def plan(arrivals: Sequence[Arrival], heads: Mapping[Feed, int], taken: Collection[UUID] | None = None) -> Plan:
     """Sort arrivals out; ``heads`` has the last recorded number of each feed (absent: none yet).
 
     Each feed's events are recorded in the order of their numbers, and feeds among each other in the order of arrival:
-    the log reads as things happened. ``taken`` are event ids that the log is known to have under another number.
+    the log reads as things happened. Event ids are compared only if ``taken`` is given, the ids that the log has: a
+    source that uses one twice is at fault, and the database refuses it.
     """
     known: list[Arrival] = []
     conflicts: list[Arrival] = []
     chosen: dict[tuple[Feed, int], Arrival] = {}
-    ids: dict[UUID, Arrival] = {}
+    used = None if taken is None else set(taken)
     for arrival in arrivals:
         if arrival.source_seq <= heads.get(arrival.feed, 0):
             known.append(arrival)
             continue
         place = (arrival.feed, arrival.source_seq)
-        other = chosen.get(place) or ids.get(arrival.event.id)
-        if other is not None:
-            if other.body != arrival.body or other.source_seq != arrival.source_seq:
+        other = chosen.setdefault(place, arrival)
+        if other is not arrival:
+            if other.body != arrival.body:
                 conflicts.append(arrival)
-            continue  # the same message twice in one batch
-        if arrival.event.id in taken:
-            conflicts.append(arrival)
-            continue
-        chosen[place] = arrival
-        ids[arrival.event.id] = arrival
+            continue  # else the same message twice in one batch
+        if used is not None:
+            if arrival.event.id in used:
+                conflicts.append(chosen.pop(place))
+            used.add(arrival.event.id)
 
     ready, held, gaps = _continuous(chosen, heads)
     # Each place in the order of arrival goes to its feed's next number.

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID  # noqa: TC003 - the tuple's types are kept at run time
 
 from tallystick_chassis.bus import BusMessage
 from tallystick_contracts.topology import receipt_subject
 from tallystick_tlog.entry import format_recorded
 from tallystick_tlog.receipt import Receipt, ReceiptEvent
 
+from tallystick_ledger.writing.arrival import Feed  # noqa: TC001 - as above
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
-    from uuid import UUID
-
     from tallystick_chassis.ids import TenantId
 
-    from tallystick_ledger.writing.arrival import Feed
     from tallystick_ledger.writing.batch import Batch
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where one event stands."""
 
     feed: Feed
@@ -56,11 +55,11 @@ class Committed:
             start=batch.start,
             prev=batch.log.head,
             frontier=batch.before.hashes,
-            leaves=tuple(entry.leaf for entry in batch.entries),
+            leaves=tuple(batch.leaves),
             recorded=batch.recorded,
             places=tuple(
-                Place(entry.arrival.feed, entry.arrival.source_seq, entry.arrival.event.id, entry.seq)
-                for entry in batch.entries
+                Place(arrival.feed, arrival.source_seq, arrival.event.id, seq)
+                for seq, arrival in enumerate(batch.arrivals, start=batch.start)
             ),
         )
 

@@ -58,37 +58,48 @@ from unnest($5::text[], $6::text[]) as wanted (source, aggregate)
 left join ledger.source_heads as heads
     on heads.tenant_id = $1 and heads.source = wanted.source and heads.aggregate = wanted.aggregate
 """
+# Each value is a parameter, but for the lines: asyncpg inspects every element of an array, and a dozen arrays cost more
+# than everything else together. So hashes come as one row of bytes, and texts and numbers with line feeds between.
 _APPEND: Final = """
 with
 heads as (
     insert into ledger.source_heads (tenant_id, source, aggregate, last_seq)
     select $1, feeds.source, feeds.aggregate, feeds.last_seq
-    from unnest($17::text[], $18::text[], $19::bigint[]) as feeds (source, aggregate, last_seq)
+    from unnest($18::text[], $19::text[], $20::bigint[]) as feeds (source, aggregate, last_seq)
     on conflict (tenant_id, source, aggregate) do update set last_seq = excluded.last_seq
 ),
 nodes as (
     insert into ledger.tree_hashes (tenant_id, log_id, level, index, hash)
     select $1, $2, new.level, new.index, new.hash
-    from unnest($20::smallint[], $21::bigint[], $22::bytea[]) as new (level, index, hash)
+    from unnest($21::smallint[], $22::bigint[], $23::bytea[]) as new (level, index, hash)
 ),
 signed as (
     insert into ledger.checkpoints (tenant_id, log_id, size, start, root, frontier, note, signed_at)
-    values ($1, $2, $23, $4, $24, $25, $26, $27)
+    values ($1, $2, $24, $4, $25, $26, $27, $28)
 )
 insert into ledger.entries (
-    tenant_id, log_id, origin, seq, recorded, line, event_size, leaf_hash, prev_hash,
+    tenant_id, log_id, origin, seq, recorded, line, leaf_hash, prev_hash, event_size,
     source, aggregate, source_seq, event_id, type, actor, subject, correlation, org_unit_id
 )
 select
-    $1, $2, $3, $4 + new.place - 1, $5, new.line, new.event_size, new.leaf_hash, new.prev_hash,
-    new.source, new.aggregate, new.source_seq, new.event_id, new.type, new.actor, new.subject, new.correlation,
-    coalesce(new.org_unit_id, $1)
+    $1, $2, $3, $4 + new.place - 1, $5, new.line,
+    substr($7::bytea, (new.place * 32 + 1)::integer, 32), substr($7::bytea, (new.place * 32 - 31)::integer, 32),
+    new.event_size, new.source, new.aggregate, new.source_seq, new.event_id, new.type, new.actor, new.subject,
+    new.correlation, coalesce(new.org_unit_id, $1)
 from unnest(
-    $6::bytea[], $7::integer[], $8::bytea[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::uuid[],
-    $14::text[], $15::text[], $16::text[], $28::text[], $29::uuid[]
+    $6::bytea[],
+    string_to_array($8, E'\\n')::integer[],
+    string_to_array($9, E'\\n'),
+    string_to_array($10, E'\\n'),
+    string_to_array($11, E'\\n')::bigint[],
+    string_to_array($12, E'\\n')::uuid[],
+    string_to_array($13, E'\\n'),
+    string_to_array($14, E'\\n'),
+    string_to_array($15, E'\\n', ''),
+    string_to_array($16, E'\\n', ''),
+    string_to_array($17, E'\\n', '')::uuid[]
 ) with ordinality as new (
-    line, event_size, leaf_hash, prev_hash, source, aggregate, source_seq, event_id,
-    type, actor, subject, correlation, org_unit_id, place
+    line, event_size, source, aggregate, source_seq, event_id, type, actor, subject, correlation, org_unit_id, place
 )
 """
 _FIND: Final = """
@@ -202,8 +213,7 @@ async def read_state(
 
 async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> None:
     """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head."""
-    log, entries = batch.log, batch.entries
-    arrivals = [entry.arrival for entry in entries]
+    log, arrivals = batch.log, batch.arrivals
     events = [arrival.event for arrival in arrivals]
     heads = {arrival.feed: arrival.source_seq for arrival in arrivals}
     await connection.execute(
@@ -213,17 +223,18 @@ async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: dat
         log.origin,
         log.size,
         batch.recorded,
-        [entry.line for entry in entries],
-        [len(arrival.body) for arrival in arrivals],
-        [entry.leaf for entry in entries],
-        [entry.prev for entry in entries],
-        [arrival.feed.source for arrival in arrivals],
-        [arrival.feed.aggregate for arrival in arrivals],
-        [arrival.source_seq for arrival in arrivals],
-        [event.id for event in events],
-        [event.type for event in events],
-        [event.actor for event in events],
-        [event.subject for event in events],
+        batch.lines,
+        b"".join((log.head, *batch.leaves)),
+        "\n".join([str(len(arrival.body)) for arrival in arrivals]),
+        "\n".join([arrival.feed.source for arrival in arrivals]),
+        "\n".join([arrival.feed.aggregate for arrival in arrivals]),
+        "\n".join([str(arrival.source_seq) for arrival in arrivals]),
+        "\n".join([event.id.hex for event in events]),
+        "\n".join([event.type for event in events]),
+        "\n".join([event.actor for event in events]),
+        "\n".join([event.subject or "" for event in events]),
+        "\n".join([event.correlation or "" for event in events]),
+        "\n".join([event.org_unit.hex if event.org_unit else "" for event in events]),
         [feed.source for feed in heads],
         [feed.aggregate for feed in heads],
         list(heads.values()),
@@ -235,8 +246,6 @@ async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: dat
         batch.frontier.to_bytes(),
         batch.note,
         signed_at,
-        [event.correlation for event in events],
-        [event.org_unit for event in events],
     )
 
 

@@ -103,7 +103,7 @@ class LedgerWriter:
     async def _record_batch(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], outcome: Outcome
     ) -> Plan:
-        taken: frozenset[UUID] = frozenset()
+        taken: frozenset[UUID] | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 done, committed = await self._transact(tenant, kind, arrivals, taken)
@@ -121,7 +121,7 @@ class LedgerWriter:
         return done
 
     async def _transact(
-        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: frozenset[UUID]
+        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: frozenset[UUID] | None
     ) -> tuple[Plan, list[Committed]]:
         try:
             async with raw_transaction(self._duty) as connection:
@@ -135,7 +135,7 @@ class LedgerWriter:
         tenant: TenantId,
         kind: LogKind,
         arrivals: Sequence[Arrival],
-        taken: frozenset[UUID],
+        taken: frozenset[UUID] | None,
     ) -> tuple[Plan, list[Committed]]:
         feeds = {arrival.feed for arrival in arrivals}
         state = None

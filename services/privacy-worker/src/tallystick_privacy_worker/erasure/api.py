@@ -78,10 +78,10 @@ def _report(receipt: Receipt) -> StoreReport:
 
 @get("/api/v1/compliance/erasures", opt={"capability": Capability.PRIVACY_MANAGE})
 async def list_erasures(
-    scope: Scope, runtime: Runtime, after: UUID | None = None, limit: int = Parameter(default=50, ge=1, le=MAX_PAGE)
+    tenant_scope: Scope, runtime: Runtime, after: UUID | None = None, limit: int = Parameter(default=50, ge=1, le=MAX_PAGE)
 ) -> ErasurePage:
     """List erasures by job id."""
-    async with runtime.database.transaction(scope) as tx:
+    async with runtime.database.transaction(tenant_scope) as tx:
         jobs = await store.list_jobs(tx, after=after, limit=limit + 1)
     page = jobs[:limit]
     return ErasurePage(
@@ -91,9 +91,9 @@ async def list_erasures(
 
 
 @get("/api/v1/compliance/erasures/{job_id:uuid}", opt={"capability": Capability.PRIVACY_MANAGE})
-async def get_erasure(scope: Scope, runtime: Runtime, job_id: UUID) -> ErasureDetail:
+async def get_erasure(tenant_scope: Scope, runtime: Runtime, job_id: UUID) -> ErasureDetail:
     """Show one erasure with every store's receipt."""
-    async with runtime.database.transaction(scope) as tx:
+    async with runtime.database.transaction(tenant_scope) as tx:
         job = await store.get_job(tx, job_id)
         if job is None:
             raise NotFound

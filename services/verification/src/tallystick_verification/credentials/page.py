@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from tallystick_chassis.http.pages import Pages
 
-from tallystick_verification.credentials.domain import ProofState, Status, answer_for, is_expired
+from tallystick_verification.credentials.domain import ProofState, Status, answer_for
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,30 +41,33 @@ class Freshness:
 def render(certificate: Certificate | None, token: str, now: datetime) -> Response[str]:
     """Return the page for what the look-up found."""
     answer = answer_for(certificate, now)
+    freshness = _freshness(answer.integrity.as_of if answer.integrity else None, now)
     return _PAGES.render(
         "certificate.html",
         answer=answer,
         state=answer.status.value,
         heading=_HEADINGS[answer.status],
-        sentence=_sentence(certificate, answer.status, now),
-        freshness=_freshness(answer.integrity.as_of if answer.integrity else None, now),
+        sentence=_sentence(certificate, answer.status, freshness),
+        freshness=freshness,
         checked_at=_time_of_day(now, now),
         checked_at_iso=now.isoformat(timespec="seconds"),
         day=_day,
-        links=f"{quote(token, safe='')}",
+        links=quote(token, safe=""),
     )
 
 
-def _sentence(certificate: Certificate | None, status: Status, now: datetime) -> str:
+def _sentence(certificate: Certificate | None, status: Status, freshness: Freshness | None) -> str:
     if certificate is None:
         return "We know of no certificate under this link. It may have been copied incompletely, or not be genuine."
     if status is Status.VALID:
+        if freshness is None or freshness.is_stale:
+            return "This certificate was issued and had not been withdrawn when we last heard from its issuer."
         return "This certificate was issued and has not been withdrawn."
     if certificate.withdrawn_at is not None:
         return f"The issuer withdrew this certificate on {_day(certificate.withdrawn_at)}. Do not rely on it."
     if certificate.proof_state is ProofState.REFUSED:
         return "The ledger's own record of this certificate does not agree with ours. Do not rely on it."
-    if certificate.expires_at is not None and is_expired(certificate, now):
+    if certificate.expires_at is not None:
         return f"This certificate was issued, but it expired on {_day(certificate.expires_at)}."
     message = f"no sentence for {status}"
     raise AssertionError(message)

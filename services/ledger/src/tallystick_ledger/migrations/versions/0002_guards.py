@@ -36,14 +36,23 @@ alter table ledger.entries
     add constraint numbers_count_up check (seq >= 0 and source_seq > 0)
 """
 
-# One statement per insert, not one per row: lag() sets each new row beside the one before it, and the first beside the
-# stored head. The same trigger moves the head, so rows without a moved head cannot exist.
+# One call per insert, not one per row: lag() sets each new row beside the one before it, and the first beside the stored
+# head. The same trigger moves the head, so rows without a moved head cannot exist. One statement adds to one log.
 CONTINUE_LOG = """
 create function ledger.continue_log() returns trigger language plpgsql as $$
 declare
-    bad record;
+    log ledger.logs;
+    bad bigint;
+    newest record;
 begin
-    select run.seq, run.origin into bad
+    select logs.* into log
+    from (select tenant_id, log_id from added limit 1) as first_row
+    inner join ledger.logs on logs.tenant_id = first_row.tenant_id and logs.id = first_row.log_id;
+    if not found and not exists (select from added) then
+        return null;
+    end if;
+
+    select run.seq into bad
     from (
         select
             tenant_id, log_id, origin, seq, prev_hash, recorded,
@@ -51,31 +60,27 @@ begin
             lag(leaf_hash) over log_order as hash_before,
             lag(recorded) over log_order as recorded_before
         from added
-        window log_order as (partition by tenant_id, log_id order by seq)
+        window log_order as (order by seq)
     ) as run
-    left join ledger.logs on logs.tenant_id = run.tenant_id and logs.id = run.log_id
     where
-        logs.id is null
-        or logs.closed_at is not null
-        or run.origin <> logs.origin
-        or run.seq <> coalesce(run.seq_before + 1, logs.size)
-        or run.prev_hash <> coalesce(run.hash_before, logs.head)
-        or run.recorded < coalesce(run.recorded_before, logs.last_recorded)
-    order by run.seq
+        log.id is null
+        or log.closed_at is not null
+        or run.log_id <> log.id
+        or run.tenant_id <> log.tenant_id
+        or run.origin <> log.origin
+        or run.seq <> coalesce(run.seq_before + 1, log.size)
+        or run.prev_hash <> coalesce(run.hash_before, log.head)
+        or run.recorded < coalesce(run.recorded_before, log.last_recorded)
     limit 1;
     if found then
-        raise exception 'entry % does not continue log %', bad.seq, bad.origin
+        raise exception 'entry % does not continue its log', bad
             using errcode = 'integrity_constraint_violation', constraint = 'entries_continue_log';
     end if;
 
+    select added.seq, added.leaf_hash, added.recorded into newest from added order by added.seq desc limit 1;
     update ledger.logs
     set size = newest.seq + 1, head = newest.leaf_hash, last_recorded = newest.recorded
-    from (
-        select distinct on (tenant_id, log_id) tenant_id, log_id, seq, leaf_hash, recorded
-        from added
-        order by tenant_id, log_id, seq desc
-    ) as newest
-    where logs.tenant_id = newest.tenant_id and logs.id = newest.log_id;
+    where logs.tenant_id = log.tenant_id and logs.id = log.id;
     return null;
 end
 $$

@@ -49,10 +49,11 @@ def upgrade() -> None:
 
 
 def _create_look_up() -> None:
-    """Create ``find_credential(reference)``, which alone reads past the silo: see ADR 0010.
+    """Create ``find_credential(reference)``, which alone reads past the silo.
 
     It runs as the owner, whom row-level security binds too (FORCE). The owner's policies show it the rows of the one
     reference that the function is looking for, and of the cursors those that say how fresh the read model is.
+    See docs/adr/verification-look-up-without-a-tenant.md.
     """
     for table in ("credentials", "withdrawals"):
         op.execute(

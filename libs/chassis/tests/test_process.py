@@ -1,0 +1,201 @@
+"""A real process: it migrates, serves over TLS, says when it is not ready, and drains when it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from tallystick_cli.stack.database_setup import run_sql
+from tallystick_contracts.topology import ServiceName
+
+MAIN = """
+import asyncio
+from litestar import get
+from tallystick_chassis.process import main
+from tallystick_chassis.service import Service, Wiring
+from tallystick_chassis.settings import Settings
+from tallystick_contracts.capabilities import Capability
+
+
+async def hello(runtime, arguments):
+    print("hello", *arguments)
+    return 7
+
+
+@get("/certs/verify/{token:str}", opt={"public": True})
+async def slow(token: str) -> str:
+    await asyncio.sleep(1.0)
+    return token
+
+
+@get("/certs/verify/{token:str}/proof", opt={"public": True})
+async def proof(token: str) -> str:
+    raise RuntimeError("canary")
+
+
+@get("/certs/verify/{token:str}/entry", opt={"public": True})
+async def entry(token: str) -> str:
+    return token
+
+
+def wire(runtime):
+    return Wiring(routes=[slow, proof, entry])
+
+
+main(Service("verification", "sample_service", Settings, wire, commands={"hello": hello}))
+"""
+MIGRATION = """
+revision, down_revision = "0001", None
+
+
+def upgrade():
+    from alembic import op
+    from tallystick_chassis.schema import create_chassis_tables
+    create_chassis_tables(op, "verification")
+
+
+def downgrade():
+    raise NotImplementedError
+"""
+SERVICE = ServiceName.VERIFICATION
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "sample_service"
+    versions = folder / "migrations" / "versions"
+    versions.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "__main__.py").write_text(MAIN)
+    (versions / "0001_initial.py").write_text(MIGRATION)
+    return tmp_path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Processes:
+    def __init__(self, package: Path, databases) -> None:
+        self._package = package
+        self._databases = databases
+        self.port = _free_port()
+        self.children: list[subprocess.Popen[str]] = []
+        # `wait_ready` and the tests trust the test authority alone.
+        self.tls = ssl.create_default_context(cafile=databases.servers.layout.ca_file)
+        self.url = f"https://localhost:{self.port}"
+
+    def environment(self, command: str) -> dict[str, str]:
+        own = (
+            self._databases.migration_environment(SERVICE)
+            if command == "migrate"
+            else {**self._databases.environment(SERVICE), "TALLY_PORT": str(self.port), "TALLY_DRAIN_S": "0.5"}
+        )
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": str(self._package), **own}
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "sample_service", *command],
+            env=self.environment(command[0]),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def start(self, command: str) -> subprocess.Popen[str]:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "sample_service", command],
+            env=self.environment(command),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.children.append(child)
+        return child
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path, verify=self.tls, timeout=10, trust_env=False)
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                if self.get("/ready").status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        pytest.fail("the process did not become ready")
+
+
+@pytest.fixture
+def processes(package, databases):
+    made = Processes(package, databases)
+    yield made
+    for child in made.children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+def test_a_process_migrates_serves_and_drains(processes):
+    refused = processes.run("api")
+    assert (refused.returncode, "has no tables: run its migrations" in refused.stderr) == (1, True)
+    assert processes.run("migrate").returncode == 0
+    assert processes.run("migrate").returncode == 0
+    said = processes.run("hello", "you")
+    assert (said.returncode, "hello you" in said.stdout) == (7, True)
+
+    child = processes.start("api")
+    processes.wait_ready()
+    health = processes.get("/api/v1/health")
+    assert (health.status_code, "server" in health.headers) == (200, False)
+    assert processes.get("/certs/verify/x/proof").json()["code"] == "internal_error"
+    assert processes.get("/api/v1/verification/feed/x/y").status_code == 401
+
+    answers: list[httpx.Response] = []
+    running = threading.Thread(target=lambda: answers.append(processes.get("/certs/verify/abc")))
+    running.start()
+    time.sleep(0.4)
+    child.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    draining = processes.get("/ready")
+    assert (draining.status_code, draining.json()["failing"]) == (503, ["draining"])
+    stopped_at = time.monotonic()
+    output, _ = child.communicate(timeout=10)
+    running.join()
+    assert time.monotonic() - stopped_at < 10
+    assert child.returncode == 0
+    assert [answer.text for answer in answers] == ["abc"]
+    assert "canary" not in output
+    assert '"error": "RuntimeError"' in output
+
+
+def test_a_process_that_cannot_listen_says_so(processes):
+    processes.run("migrate")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", processes.port))
+        taken.listen()
+        refused = processes.run("api")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith(f"tallystick: cannot listen on 127.0.0.1 port {processes.port}")
+
+
+@pytest.mark.control("EV-11c")
+def test_a_process_refuses_to_serve_when_a_table_is_open(processes, databases):
+    processes.run("migrate")
+    run_sql(databases.servers, databases.name, ["alter table verification.events no force row level security"])
+    refused = processes.run("api")
+    assert refused.returncode == 1
+    assert "table events does not force row-level security" in refused.stderr

@@ -1,0 +1,66 @@
+"""What identity refuses to start without, and what its code must not know."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import tallystick_identity
+from tallystick_chassis.settings import SettingsError, load_settings
+from tallystick_contracts.capabilities import DEFAULT_ROLES
+from tallystick_identity.settings import IdentitySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SOURCE = Path(tallystick_identity.__file__).parent
+KEY = base64.b64encode(bytes(32)).decode()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Mapping[str, str]:
+    file = tmp_path / "file"
+    file.write_text("x")
+    names = ("DSN", "DUTY_DSN", "KEYS_DSN", "NATS_URL", "NATS_SEED", "PUBLIC_URL", "SESSION_KEY", "SMTP_HOST")
+    plain = {f"TALLY_{name}": "x" for name in (*names, "MAIL_FROM")}
+    files = {f"TALLY_{name}": str(file) for name in ("CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE")}
+    return {
+        **plain,
+        **files,
+        "TALLY_PORT": "1",
+        "TALLY_SMTP_PORT": "25",
+        "TALLY_KEK": f'{{"1": "{KEY}"}}',
+        "TALLY_CSRF_KEY": KEY,
+        "TALLY_BLIND_INDEX_KEY": KEY,
+        "TALLY_CLIENTS": f'{{"ledger": "{"0" * 64}"}}',
+    }
+
+
+def test_the_whole_environment_is_accepted(environment: Mapping[str, str]) -> None:
+    assert load_settings(IdentitySettings, environment).smtp_port == 25
+
+
+@pytest.mark.control("EV-24a")
+@pytest.mark.parametrize(
+    "name", ["SESSION_KEY", "CSRF_KEY", "BLIND_INDEX_KEY", "CLIENTS", "KEK", "KEYS_DSN", "SMTP_HOST"]
+)
+def test_identity_does_not_start_without_each_secret(environment: Mapping[str, str], name: str) -> None:
+    without = {key: value for key, value in environment.items() if key != f"TALLY_{name}"}
+    with pytest.raises(SettingsError, match=f"setting TALLY_{name} is missing"):
+        load_settings(IdentitySettings, without)
+
+
+@pytest.mark.control("EV-13c")
+def test_no_code_asks_for_a_role_by_its_name() -> None:
+    names = re.compile("[\"'](?:" + "|".join(map(re.escape, DEFAULT_ROLES)) + ")[\"']")
+    knowing = {path.name for path in SOURCE.rglob("*.py") if names.search(path.read_text())}
+    assert knowing == {"bootstrap.py"}  # seed data: the first administrator's grant
+
+
+@pytest.mark.control("X-09")
+def test_no_secret_is_made_from_a_uuid() -> None:
+    makers = re.compile(r"secret\w*\s*=\s*(?:str\()?(?:new_id|uuid4)\(")
+    assert [path.name for path in SOURCE.rglob("*.py") if makers.search(path.read_text())] == []
