@@ -52,7 +52,10 @@ demo: .venv ## Run the main job end to end under kills (under 3 minutes)
 
 .PHONY: test
 test: .venv ## Run every test (under 10 minutes)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } || \
+	  echo "Without Chromium the pages are not tested: sudo apt-get install chromium fonts-liberation" >&2
+	$(BIN)/pytest -n 2 --dist loadgroup $$(command -v chromium >/dev/null || echo --ignore=tests/browser)
 
 .PHONY: lint
 lint: .venv ## Style, types, import contracts, event contracts, SQL

@@ -1,9 +1,9 @@
-"""`append_one_log`: the ledger's writer on one log, against bare inserts of the same lines on the same server.
+"""`append_one_log`: the ledger's writer on one log, against bare inserts of the same bytes on the same server.
 
 A step of the writer is everything from checked events to the commit: lock, state, lines, chain, tree, signature, insert
-with all guards, feeds' heads, checkpoint. A step of the reference is one insert of the finished lines and its commit
-(append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns, on a Postgres of this run's own
-with fsync on.
+with all guards and indexes, feeds' heads, checkpoint. A step of the reference is one insert of the same rows, finished,
+into a table without constraint, index, trigger or policy, and its commit (append_reference_*.sql). Both take batches of
+500 through asyncpg over TLS, in turns, on a Postgres of this run's own with fsync on.
 """
 
 import os
@@ -31,20 +31,24 @@ from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.logs.domain import Log, LogId, origin_of
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.writing.batch import chain, signer_of
 from tallystick_ledger.writing.writer import LedgerWriter
-from tallystick_tlog import FIRST_PREV, build_line
+from tallystick_tlog import FIRST_PREV
 
 from bench.measure import Measure, Result, result
 
 GOAL: Final = 0.50
 BATCH: Final = 500
-_REFERENCE: Final = "bare unnest inserts of the same lines, batches of 500"
+_REFERENCE: Final = "bare unnest inserts of the same bytes, batches of 500"
 _TABLE: Final = Path(__file__).with_name("append_reference_table.sql")
 _INSERT: Final = Path(__file__).with_name("append_reference_insert.sql")
 _WARM_UP_BATCHES: Final = 10
 _PREFIX: Final = "ledger.bench.tallystick.example"
+
+
+_SIGNER: Final = signer_of(bytes(range(32)))
 
 
 class _NoFeeds:
@@ -55,7 +59,7 @@ class _NoFeeds:
 
 
 def take() -> Result:
-    """Append TALLY_BENCH_BATCHES batches (200) both ways and compare the sums of their times."""
+    """Append TALLY_BENCH_BATCHES batches (200) both ways and compare the medians of their times."""
     batches = int(os.environ.get("TALLY_BENCH_BATCHES", "200"))
     with running_servers() as servers:
         databases = servers.fresh_databases()
@@ -82,11 +86,11 @@ async def _measure(databases: Databases, ca_file: Path, batches: int) -> tuple[l
         insert = await bare.prepare(_INSERT.read_text())
         for number in range(-_WARM_UP_BATCHES, batches):
             arrivals = [_arrival(tenant, next(numbers)) for _ in range(BATCH)]
-            lines = _lines(arrivals)
+            rows = _rows(arrivals)
             begin = perf_counter()
             await writer.record(tenant, LogKind.COMPLIANCE, arrivals)
             between = perf_counter()
-            await insert.fetch([one.source_seq for one in arrivals], lines)
+            await insert.fetch(*rows)
             end = perf_counter()
             if number >= 0:
                 writer_s.append(between - begin)
@@ -98,18 +102,14 @@ async def _measure(databases: Databases, ca_file: Path, batches: int) -> tuple[l
 async def _writer(databases: Databases, ca_file: Path) -> AsyncIterator[LedgerWriter]:
     duty = DutyDatabase(databases.dsn(ServiceName.LEDGER, "duty"), "ledger", ca_file=ca_file)
     try:
-        yield LedgerWriter(
-            duty=duty, feeds=_NoFeeds(), prefix=_PREFIX, signer=signer_of(bytes(range(32))), clock=utc_now
-        )
+        yield LedgerWriter(duty=duty, feeds=_NoFeeds(), prefix=_PREFIX, signer=_SIGNER, clock=utc_now)
     finally:
         await duty.dispose()
 
 
 @asynccontextmanager
 async def _bare(databases: Databases, ca_file: Path) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(
-        databases.superuser_dsn(), ssl=ssl.create_default_context(cafile=str(ca_file))
-    )
+    connection = await asyncpg.connect(databases.superuser_dsn(), ssl=ssl.create_default_context(cafile=str(ca_file)))
     try:
         await connection.execute(_TABLE.read_text())
         yield connection
@@ -139,13 +139,33 @@ def _arrival(tenant: TenantId, source_seq: int) -> Arrival:
     return read_event(tenant, source_seq, body)
 
 
-def _lines(arrivals: Sequence[Arrival]) -> list[bytes]:
-    """Lines as long as the ledger's; what the reference stores is finished before the clock runs."""
-    origin = f"{_PREFIX}/{arrivals[0].tenant}/compliance"
-    recorded = "2026-11-21T12:00:00.000000Z"
-    return [
-        build_line(one.body, origin, FIRST_PREV, recorded, one.source_seq - 1, one.source_seq) for one in arrivals
-    ]
+def _rows(arrivals: Sequence[Arrival]) -> tuple[object, ...]:
+    """Return rows like the ledger's; what the reference stores is finished before the clock runs."""
+    now = utc_now()
+    tenant, size = arrivals[0].tenant, arrivals[0].source_seq - 1
+    origin = origin_of(_PREFIX, tenant, None)
+    log = Log(tenant, LogId(tenant), LogKind.COMPLIANCE, None, origin, size, FIRST_PREV, now, now, None)
+    lines, leaves = chain(log, arrivals, now)
+    events = [one.event for one in arrivals]
+    return (
+        tenant,
+        log.id,
+        origin,
+        now,
+        [one.source_seq - 1 for one in arrivals],
+        lines,
+        [len(one.body) for one in arrivals],
+        leaves,
+        [FIRST_PREV, *leaves[:-1]],
+        [one.feed.source for one in arrivals],
+        [one.feed.aggregate for one in arrivals],
+        [one.source_seq for one in arrivals],
+        [event.id for event in events],
+        [event.type for event in events],
+        [event.actor for event in events],
+        [event.subject for event in events],
+        [event.correlation for event in events],
+    )
 
 
 MEASURE: Final = Measure("append_one_log", take)

@@ -1,6 +1,22 @@
--- What append_one_log is measured against: a table for the same lines that guards nothing. Logged, so that a commit
--- is as durable as the ledger's.
+-- What append_one_log is measured against: a table for the same rows that guards nothing and finds nothing. Logged, so
+-- that a commit is as durable as the ledger's.
 create table append_reference (
-    seq bigint not null primary key,
-    line bytea not null
+    tenant_id uuid,
+    log_id uuid,
+    seq bigint,
+    org_unit_id uuid,
+    origin text,
+    line bytea,
+    event_size integer,
+    leaf_hash bytea,
+    prev_hash bytea,
+    recorded timestamptz,
+    source text,
+    aggregate text,
+    source_seq bigint,
+    event_id uuid,
+    type text,
+    actor text,
+    subject text,
+    correlation text
 )

@@ -54,7 +54,7 @@ async def run(folder: Path, data: Path, console: Console) -> None:
 
 async def _play(folder: Path, layout: Layout, cohort: Cohort, telling: Telling, until_the_end: ExitStack) -> None:
     async with telling.step("Servers and services start from nothing") as step:
-        # Blocks the event loop, which has nothing else to do yet: the stack must belong to the main thread to end with it.
+        # Blocks the event loop, which has nothing else to do yet: the stack ends with the thread that made it.
         up = until_the_end.enter_context(control.attached(layout))
         await _found_tenants(layout, cohort)
         step.detail = (

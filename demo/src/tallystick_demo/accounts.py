@@ -1,8 +1,8 @@
 """The reckoning: what the client was promised, held against the event stores and the exports, key by key.
 
-*Lost*: an accepted command without an event in the stores, or with an event that no export has. *Duplicate*: a command that was
-carried out twice (its key stands in two transactions, each with a correlation id of its own), or an event that stands twice in
-the exports.
+*Lost*: an accepted command without an event in the stores, or with an event that no export has. *Duplicate*: a command
+that was carried out twice (its key stands in two transactions, each with a correlation id of its own), or an event that
+stands twice in the exports.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ class Reckoning:
     duplicates: tuple[str, ...]
 
 
-class _Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True):
+    """An event in a service's store: its id, the Idempotency-Key of the command that made it, its correlation id."""
+
     id: str
     key: str | None
     correlation: str
@@ -60,15 +62,15 @@ def _query(layout: Layout, statement: str) -> str:
 
 async def everything_confirmed(layout: Layout) -> None:
     """Wait until the ledger's receipts have emptied every outbox."""
-    waiting = " + ".join(f"(select count(*) from {service}.outbox)" for service in ServiceName)
+    waiting = " + ".join(f"(select count(*) from {service}.outbox)" for service in ServiceName)  # noqa: S608 - constants
 
     async def empty() -> bool | None:
-        return (await asyncio.to_thread(_query, layout, f"select {waiting}")).strip() == "0" or None  # noqa: S608 - constants
+        return (await asyncio.to_thread(_query, layout, f"select {waiting}")).strip() == "0" or None
 
     await eventually(empty, "the ledger's receipt for every event")
 
 
-def stored_events(layout: Layout) -> list[_Stored]:
+def stored_events(layout: Layout) -> list[Stored]:
     """Return every event of every service's store, as the database has it."""
     select = " union all ".join(
         f"select event_id, idempotency_key, correlation from {service}.events"  # noqa: S608 - constants
@@ -76,9 +78,9 @@ def stored_events(layout: Layout) -> list[_Stored]:
     )
     rows = _query(
         layout,
-        "select json_build_array(event_id, idempotency_key, correlation)::text from (" + select + ") as stored",
+        "select json_build_array(event_id, idempotency_key, correlation)::text from (" + select + ") as stored",  # noqa: S608 - constants
     )
-    return [_Stored(*msgspec.json.decode(line)) for line in rows.splitlines() if line]
+    return [Stored(*msgspec.json.decode(line)) for line in rows.splitlines() if line]
 
 
 def exported_ids(folders: Iterable[Path]) -> Counter[str]:
@@ -92,13 +94,13 @@ def exported_ids(folders: Iterable[Path]) -> Counter[str]:
 
 
 def reckon(
-    journal: Iterable[Accepted], stored: Iterable[_Stored], exported: Counter[str], *, not_yet_exported: frozenset[str]
+    journal: Iterable[Accepted], stored: Iterable[Stored], exported: Counter[str], *, not_yet_exported: frozenset[str]
 ) -> Reckoning:
     """Hold the journal against stores and exports.
 
-    ``not_yet_exported`` are the keys of the commands that asked for the exports themselves: their own events came after.
+    ``not_yet_exported`` are the keys of the commands that asked for the exports: their own events came after.
     """
-    by_key: defaultdict[str, list[_Stored]] = defaultdict(list)
+    by_key: defaultdict[str, list[Stored]] = defaultdict(list)
     events = 0
     for one in stored:
         events += 1

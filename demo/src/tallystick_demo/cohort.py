@@ -85,8 +85,8 @@ def _people(path: Path) -> tuple[Participant, ...]:
 def as_document(value: Any) -> Any:  # noqa: ANN401 - JSON in, JSON out
     """Return the evaluation as JSON has it: every name in an object is a string (YAML reads ``1:`` as a number).
 
-    A plain comma within ``{a: this, or that, b: those}`` splits a text, and YAML then sees a name without a value; the author
-    meant the comma, so the pieces are joined again.
+    A plain comma within ``{a: this, or that, b: those}`` splits a text, and YAML then sees a name without a value; the
+    author meant the comma, so the pieces are joined again.
     """
     if isinstance(value, list):
         return [as_document(each) for each in value]

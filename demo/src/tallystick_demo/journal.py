@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """One 2xx answer to a command: its key, what was asked (method and route), by whom, the status and correlation id."""
+    """One 2xx answer to a command: its key, what was asked (method and route), by whom, status and correlation id."""
 
     key: str
     route: str

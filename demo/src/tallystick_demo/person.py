@@ -1,7 +1,7 @@
 """A person at a browser: signs in by magic link, keeps cookies, and sends a command again until it knows the outcome.
 
-While services are killed under it, a request may end without an answer. The person repeats it with the same Idempotency-Key, so
-that whether or not the first one was done, there is one effect.
+While services are killed under it, a request may end without an answer. The person repeats it with the same
+Idempotency-Key, so that whether or not the first one was done, there is one effect.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-class StepFailed(Exception):  # noqa: N818 - reads as what happened
+class StepFailed(Exception):
     """A step did not hold. The text says what was expected and what was seen."""
 
 

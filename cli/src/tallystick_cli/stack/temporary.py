@@ -1,7 +1,10 @@
 """Running servers for the length of a `with` block: what tests and benchmarks connect to."""
 
 import contextlib
+import dataclasses
+import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +26,8 @@ from tallystick_cli.stack.services import (
 )
 
 _STOP_TIMEOUT_S = 15.0
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- mkdtemp makes a private folder in it
+_ENOUGH_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,7 @@ class RunningServers:
 def temporary_folder() -> Iterator[Layout]:
     """Make a folder for one stack and erase it afterwards, with what Postgres put elsewhere."""
     # Not pytest's own folder: that one is 0700, and Postgres would have to move out of it.
-    layout = Layout.at(tempfile.mkdtemp(prefix="tally-test-"))
+    layout = Layout.at(tempfile.mkdtemp(prefix="tally-test-", dir=_memory_folder()))
     try:
         yield layout
     finally:
@@ -136,7 +141,7 @@ def running_servers() -> Iterator[RunningServers]:
     """Start Postgres and NATS in a temporary folder, with roles, empty databases, streams and durables."""
     with temporary_folder() as layout, contextlib.ExitStack() as stack:
         servers = boot.prepare(layout)
-        postgres = stack.enter_context(_running(servers.postgres.program))
+        postgres = stack.enter_context(_running(_hasty(servers.postgres.program)))
         nats_server = stack.enter_context(_running(servers.nats.program))
         boot.wait_until(servers.postgres.is_ready, program=postgres.program, process=postgres.process)
         boot.wait_until(servers.nats.is_ready, program=nats_server.program, process=nats_server.process)
@@ -152,6 +157,24 @@ def external_servers() -> Iterator[RunningServers]:
     running = RunningServers(boot.describe(layout, state.read(layout)), {})
     running.reset_broker()
     yield running
+
+
+def _memory_folder() -> Path | None:
+    """Return the folder that lies in memory, where there is one with room: a database is a thousand small files."""
+    with contextlib.suppress(OSError):
+        room = os.statvfs(_MEMORY)
+        if room.f_bavail * room.f_frsize >= _ENOUGH_BYTES and os.access(_MEMORY, os.W_OK):
+            return _MEMORY
+    return None
+
+
+def _hasty(postgres: Program) -> Program:
+    """Return the server without fsync and ended without a checkpoint: what it holds is thrown away anyway.
+
+    A killed process loses nothing by it, only a power cut would; tests of durability start a server of their own.
+    """
+    options = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
+    return dataclasses.replace(postgres, command=(*postgres.command, *options), stop_signal=signal.SIGQUIT)
 
 
 @contextlib.contextmanager

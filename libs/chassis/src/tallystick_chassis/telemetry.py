@@ -37,10 +37,10 @@ ALLOWED_FIELDS: Final = frozenset(
     """
     aggregate application attempt attempts bytes capability check client_correlation_id code command consumer
     correlation_id count delay_s duration_ms entries epoch error event event_id event_type events exit_code
-    failing first frames gap head interval_s job job_id key_id kind lag last level library limit log log_id
-    logger method name outcome pending port process reason revision role root route rows seq service signal
-    size source source_seq span_id state status store stream stream_version subject_service table template
-    tenant time timeout_s trace_id tries type version
+    failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id logger
+    method outcome pending port process reason revision role root route rows seq service signal size source
+    source_seq span_id state status store stream stream_version subject_service table template tenant time
+    timeout_s trace_id tries type version
     """.split()  # noqa: SIM905 - a list of 80 lines would be no clearer
 )
 """The fields a log line may have. None of them holds a person, an address, a name or a text that someone typed."""

@@ -36,6 +36,10 @@ class OutboxMachine(RuleBasedStateMachine):
     def relay(self, duty):
         return Relay(duty=duty, bus=self.tape, service="identity", clock=utc_now, settings=RelaySettings(batch=3))
 
+    def published(self):
+        # Other examples' tenants are in the same database, and after 30 s their unconfirmed events come again.
+        return [one for one in self.tape.messages if one.headers["ce-partitionkey"] == str(self.tenant)]
+
     @precondition(lambda self: len(self.open) < 3)
     @rule(aggregates=st.lists(st.sampled_from(AGGREGATES), min_size=1, max_size=3))
     def begin(self, aggregates):
@@ -98,7 +102,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def what_is_published_is_numbered_and_in_source_order(self):
         reached = dict.fromkeys(AGGREGATES, 0)
         by_id = {str(event_id): place for event_id, place in self.numbered.items()}
-        for message in self.tape.messages:
+        for message in self.published():
             aggregate, seq = by_id[message.headers["ce-id"]]
             assert int(message.headers["ce-sequence"]) == seq
             assert seq <= reached[aggregate] + 1, "an event was published before the one that precedes it"
@@ -118,7 +122,7 @@ class OutboxMachine(RuleBasedStateMachine):
         found = self.runner.run(drain())
         self.runner.close()
         assert {event_id for rows in found.values() for _, event_id in rows} == self.committed
-        assert {message.headers["ce-id"] for message in self.tape.messages} == {str(one) for one in self.committed}
+        assert {message.headers["ce-id"] for message in self.published()} == {str(one) for one in self.committed}
 
 
 def test_whatever_happens_every_committed_event_is_published_under_one_number(chassis_databases, tools):

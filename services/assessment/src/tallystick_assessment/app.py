@@ -1,5 +1,7 @@
 """Assessment's composition root: the only place that wires things."""
 
+from litestar import Router
+from litestar.di import Provide
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 
 from tallystick_assessment import consumers
@@ -17,6 +19,7 @@ from tallystick_assessment.certificates.api import (
     post_certificates,
 )
 from tallystick_assessment.certificates.publication import Publisher
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.evaluations.api import (
     get_evaluation,
     get_evaluation_version,
@@ -24,7 +27,6 @@ from tallystick_assessment.evaluations.api import (
     post_evaluation,
     post_release,
 )
-from tallystick_assessment.parameters import cipher_of
 from tallystick_assessment.questions.api import get_question_version
 from tallystick_assessment.remediation.api import (
     get_remediation,
@@ -71,10 +73,20 @@ MISS_TABLES = ("evaluations", "assignments", "attempts", "submissions", "remedia
 
 
 def wire(runtime: Runtime) -> Wiring:
-    """Wire routes, handlers and jobs to one running process."""
+    """Wire routes, handlers and jobs to one running process; RuntimeError for one without a key store."""
+    if runtime.keys is None:
+        msg = "assessment needs its key store"
+        raise RuntimeError(msg)
+    cipher = Cipher(runtime.keys)
+    router = Router(
+        path="/",
+        route_handlers=ROUTES,
+        dependencies={"cipher": Provide(lambda: cipher, sync_to_thread=False)},
+        signature_types=[Cipher],
+    )
     return Wiring(
-        routes=ROUTES,
-        handlers=consumers.handlers(cipher_of(runtime)),
+        routes=(router,),
+        handlers=consumers.handlers(cipher),
         jobs=(Job("publish-credentials", Publisher(runtime.database, runtime.duty).run, interval_s=0.5),),
         miss_tables=MISS_TABLES,
     )

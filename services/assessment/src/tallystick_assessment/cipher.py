@@ -10,40 +10,54 @@ from tallystick_chassis.ids import PersonRef, TenantId
 from tallystick_chassis.keystore import DataKey, KeyStore, KeyUnknown
 
 CONTENT: Final = "tenant"
+_REMEMBERED: Final = 1024
+
+
+class Key:
+    """One data key (XChaCha20-Poly1305); get it once for an operation, however many rows that reads."""
+
+    def __init__(self, key: DataKey) -> None:
+        self._key = key
+
+    def encrypt(self, plain: bytes, *, place: str) -> bytes:
+        """Encrypt for one place."""
+        return self._key.encrypt(plain, aad=place.encode())
+
+    def decrypt(self, sealed: bytes, *, place: str) -> bytes:
+        """Decrypt what ``encrypt`` made for the same place; raises CiphertextInvalid."""
+        return self._key.decrypt(sealed, aad=place.encode())
 
 
 class Cipher:
-    """XChaCha20-Poly1305 under the key store's data keys."""
+    """Gives out data keys; one for the whole process.
+
+    Content keys are remembered, since nothing destroys them; people's never are: a destroyed key is gone at once.
+    """
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
+        self._content: dict[TenantId, Key] = {}
 
-    async def encrypt_content(self, tenant: TenantId, plain: bytes, *, place: str) -> bytes:
-        """Encrypt under the tenant's content key, which is made at first use."""
-        key = await self._key(tenant, CONTENT)
-        return key.encrypt(plain, aad=place.encode())
+    async def content(self, tenant: TenantId) -> Key:
+        """Return the tenant's content key, made at first use."""
+        key = self._content.get(tenant)
+        if key is None:
+            key = await self._made_at_first_use(tenant, CONTENT)
+            if len(self._content) >= _REMEMBERED:
+                self._content.clear()
+            self._content[tenant] = key
+        return key
 
-    async def decrypt_content(self, tenant: TenantId, sealed: bytes, *, place: str) -> bytes:
-        """Decrypt what ``encrypt_content`` made for the same place."""
-        key = await self._keys.data_key(tenant, CONTENT)
-        return key.decrypt(sealed, aad=place.encode())
-
-    async def encrypt_for(self, tenant: TenantId, person: PersonRef, plain: bytes, *, place: str) -> bytes:
-        """Encrypt under the person's key, made at first use; raises KeyDestroyed after erasure."""
-        key = await self._key(tenant, person)
-        return key.encrypt(plain, aad=place.encode())
-
-    async def decrypt_for(self, tenant: TenantId, person: PersonRef, sealed: bytes, *, place: str) -> bytes:
-        """Decrypt what ``encrypt_for`` made; raises KeyDestroyed after erasure."""
-        key = await self._keys.data_key(tenant, person)
-        return key.decrypt(sealed, aad=place.encode())
+    async def person(self, tenant: TenantId, person: PersonRef) -> Key:
+        """Return the person's key, made at first use; raises KeyDestroyed after erasure."""
+        return await self._made_at_first_use(tenant, person)
 
     async def destroy(self, tenant: TenantId, person: PersonRef) -> int:
         """Destroy the person's key for good and return how many keys that were, 0 or 1; again is no error."""
         return await self._keys.destroy(tenant, person)
 
-    async def _key(self, tenant: TenantId, subject: str) -> DataKey:
+    async def _made_at_first_use(self, tenant: TenantId, subject: str) -> Key:
         try:
-            return await self._keys.data_key(tenant, subject)
+            return Key(await self._keys.data_key(tenant, subject))
         except KeyUnknown:
-            return await self._keys.data_key(tenant, subject, create=True)
+            return Key(await self._keys.data_key(tenant, subject, create=True))

@@ -254,7 +254,8 @@ async def world(assessment_databases: Databases) -> AsyncIterator[World]:
     clock = SettableClock()
     runtime = make_runtime(SERVICE, settings, clock)
     identity = assessment_databases.environment(ServiceName.IDENTITY)
-    signer = TokenSigner(Path(identity["TALLY_SESSION_KEY_FILE"]).read_bytes(), clock=clock)
+    private_jwks = Path(identity["TALLY_SESSION_KEY_FILE"]).read_bytes()  # noqa: ASYNC240 - once, at the start
+    signer = TokenSigner(private_jwks, clock=clock)
     sessions = Sessions()
     app = create_app(SERVICE, runtime, replace(wire(runtime), authenticator=sessions))
     made = World(runtime, clock, sessions, signer, app, _tenant(), _tenant())

@@ -78,7 +78,14 @@ async def test_a_saved_answer_is_shown_again_and_replaced(world: Any, make_exam:
     ],
 )
 async def test_a_bad_answer_gets_a_problem_and_changes_nothing(
-    world: Any, make_exam: Callable[..., Any], item: str, response: object, status: int, code: str, pointer: str | None
+    world: Any,
+    make_exam: Callable[..., Any],
+    *,
+    item: str,
+    response: object,
+    status: int,
+    code: str,
+    pointer: str | None,
 ) -> None:
     exam = await make_exam("north")
     (candidate,) = exam.candidates
@@ -125,7 +132,7 @@ async def test_an_assignment_gives_one_attempt(world: Any, make_exam: Callable[.
     assert len(await world.events("assessment.attempt.started")) == 1
 
 
-async def test_an_assignment_can_be_taken_back_until_it_is_started(world: Any, make_exam: Callable[..., Any]) -> None:
+async def test_an_assignment_can_be_taken_back_until_it_is_started(make_exam: Callable[..., Any]) -> None:
     exam = await make_exam("north", "south")
     early, late = exam.candidates
     assert (await exam.author.post(f"/assignments/{exam.assignments[early.ref]}/revoke")).status_code == 200
@@ -161,9 +168,7 @@ async def test_an_evaluation_that_contradicts_itself_is_refused(world: Any, docu
     assert await world.events() == []
 
 
-async def test_every_event_of_a_command_carries_its_idempotency_key(
-    world: Any, make_exam: Callable[..., Any], document: dict[str, Any]
-) -> None:
+async def test_every_event_of_a_command_carries_its_idempotency_key(world: Any, make_exam: Callable[..., Any]) -> None:
     exam = await make_exam()
     candidate = await world.person("candidate", unit="north")
     key = uuid4().hex

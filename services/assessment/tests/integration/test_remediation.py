@@ -40,7 +40,7 @@ async def sat(world: Any, make_exam: Callable[..., Any]) -> tuple[Any, str, str,
 
 
 @pytest.mark.control("EV-14c")
-async def test_dry_run_apply_revert_apply(world: Any, sat: tuple[Any, str, str, str]) -> None:
+async def test_dry_run_apply_revert_apply(sat: tuple[Any, str, str, str]) -> None:
     exam, gains, loses, same = sat
     answer = await proposed(exam)
     assert answer.status_code == 201, answer.text
@@ -102,7 +102,7 @@ async def test_apply_and_revert_have_one_effect_each(world: Any, sat: tuple[Any,
 
 @pytest.mark.control("EV-14c")
 async def test_a_crash_in_the_middle_leaves_nothing_behind(
-    world: Any, sat: tuple[Any, str, str, str], monkeypatch: pytest.MonkeyPatch
+    sat: tuple[Any, str, str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exam, gains, loses, _ = sat
     path = f"/remediations/{(await proposed(exam)).json()['remediation_id']}"
@@ -153,7 +153,7 @@ async def test_who_submits_later_is_scored_with_the_key_in_force(world: Any, mak
     assert (await points(exam, late))[-1] == (6000, False, "remediation_reverted")
 
 
-async def test_the_later_remediation_of_an_item_comes_off_first(world: Any, sat: tuple[Any, str, str, str]) -> None:
+async def test_the_later_remediation_of_an_item_comes_off_first(sat: tuple[Any, str, str, str]) -> None:
     exam, gains, _, _ = sat
     first = f"/remediations/{(await proposed(exam)).json()['remediation_id']}"
     await exam.author.post(f"{first}/apply")

@@ -47,9 +47,7 @@ async def test_a_submission_keeps_the_snapshot_and_the_score_it_was_taken_under(
 
 
 @pytest.mark.control("EV-14b")
-async def test_the_snapshot_hash_is_of_the_bytes_that_are_stored(
-    world: Any, make_exam: Callable[..., Any], superuser: Any
-) -> None:
+async def test_the_snapshot_hash_is_of_the_bytes_that_are_stored(make_exam: Callable[..., Any], superuser: Any) -> None:
     exam = await make_exam("north")
     await exam.sit(exam.candidates[0], {"q1": "a"})
     row = await superuser.fetchrow("select snapshot, snapshot_hash from assessment.submissions")

@@ -174,9 +174,7 @@ async def filled(writer: LedgerWriter, source: FakeSource, tenant: TenantId, rea
         await writer.record(tenant, L, batch)
     await writer.record(tenant, A, source.audit(tenant, 3))
     compliance, audit = await reader.logs(tenant)
-    return Filled(
-        tenant, compliance.log["id"], audit.log["id"], (5, 263, 303), unit, (*first, *second, *rest)
-    )
+    return Filled(tenant, compliance.log["id"], audit.log["id"], (5, 263, 303), unit, (*first, *second, *rest))
 
 
 async def test_the_logs_are_listed_with_their_keys(client: httpx.AsyncClient, people: People, filled: Filled) -> None:
@@ -205,9 +203,7 @@ async def test_entries_are_given_in_order_with_the_bytes_that_are_hashed(
     assert (await client.get(f"{BASE}/logs/{filled.compliance}/entries/303", headers=auditor)).status_code == 404
 
 
-async def test_inclusion_and_consistency_proofs_hold(
-    client: httpx.AsyncClient, people: People, filled: Filled
-) -> None:
+async def test_inclusion_and_consistency_proofs_hold(client: httpx.AsyncClient, people: People, filled: Filled) -> None:
     auditor = people.sign_in(filled.tenant, "ledger.read")
     log = f"{BASE}/logs/{filled.compliance}"
     heads: dict[int, Checkpoint] = {}
@@ -340,9 +336,7 @@ async def test_every_route_wants_its_capability(client: httpx.AsyncClient, peopl
 
 
 @pytest.fixture
-def exported(
-    client: httpx.AsyncClient, people: People, filled: Filled, tmp_path: Path
-) -> Callable[[UUID], object]:
+def exported(client: httpx.AsyncClient, people: People, filled: Filled, tmp_path: Path) -> Callable[[UUID], object]:
     """Export a log and save its three files."""
 
     async def export(log: UUID) -> Path:
@@ -414,7 +408,9 @@ async def test_an_export_wants_a_recent_sign_in(client: httpx.AsyncClient, peopl
 
 
 @pytest.mark.control("EV-23c")
-@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"log_id":7}', b'{"log_id":"%s","more":1}' % uuid4().hex.encode()])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"{}", b'{"log_id":7}', b'{"log_id":"%s","more":1}' % uuid4().hex.encode()]
+)
 async def test_a_malformed_export_is_a_problem(
     client: httpx.AsyncClient, people: People, tenant: TenantId, body: bytes
 ) -> None:

@@ -126,11 +126,11 @@ BAD: dict[str, tuple[str, Callable[[Row], Row]]] = {
     ),
     "an event longer than it is": ("line_says_what_columns_say", lambda r: replace(r, event_size=len(r.event) + 1)),
     "a gap": ("entries_continue_log", lambda r: replace(r, seq=r.seq + 1)),
-    "a number below zero": ("numbers_count_up", lambda r: replace(r, seq=-1)),
-    "a source number of zero": ("numbers_count_up", lambda r: replace(r, source_seq=0)),
+    "a number below zero": ("line_fits_and_numbers_count", lambda r: replace(r, seq=-1)),
+    "a source number of zero": ("line_fits_and_numbers_count", lambda r: replace(r, source_seq=0)),
     "a previous hash that is not the head": ("entries_continue_log", lambda r: replace(r, prev=bytes(32))),
     "a previous hash that is none": (
-        "prev_is_a_hash",
+        "line_fits_and_numbers_count",
         lambda r: replace(r, prev=b"short", line=r.built().replace(b64encode(r.prev), b64encode(b"short"))),
     ),
     "a time before the newest": (
@@ -140,7 +140,7 @@ BAD: dict[str, tuple[str, Callable[[Row], Row]]] = {
     "another log's name": ("entries_continue_log", lambda r: replace(r, origin="ledger.test/other")),
     "a log that does not exist": ("entries_continue_log", lambda r: replace(r, log=uuid4())),
     "a tenant that does not have the log": ("entries_continue_log", lambda r: replace(r, tenant=uuid4())),
-    "a line too long": ("line_fits", lambda r: replace(r, line=bytes(65_536), event=b"")),
+    "a line too long": ("line_fits_and_numbers_count", lambda r: replace(r, line=bytes(65_536), event=b"")),
 }
 
 

@@ -128,7 +128,10 @@ async def test_a_second_delivery_is_answered_with_a_receipt_again(
         (lambda one, tenant: message(one, subject=f"evt.{tenant}.identity.tenant"), "bad_subject"),
         (lambda one, _tenant: message(one, seq="0"), "bad_sequence"),
         (lambda one, _tenant: message(one, seq="٣"), "bad_sequence"),
-        (lambda one, _tenant: BusMessage(message(one).subject, one.body + b" ", {"source-seq": "1"}), "broken_contract"),
+        (
+            lambda one, _tenant: BusMessage(message(one).subject, one.body + b" ", {"source-seq": "1"}),
+            "broken_contract",
+        ),
         (lambda one, _tenant: BusMessage(message(one).subject, b"\xff", {"source-seq": "1"}), "broken_contract"),
         (lambda one, _tenant: BusMessage(message(one).subject, b"x" * 70_000, {"source-seq": "1"}), "too_large"),
     ],
@@ -217,5 +220,3 @@ async def test_one_tenants_trouble_stops_no_other(
     await job.step()
     (broken,), (whole,) = await reader.logs(tenant), await reader.logs(other)
     assert (len(broken.lines), len(whole.lines)) == (1, 2)
-
-

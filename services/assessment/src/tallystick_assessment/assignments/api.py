@@ -11,9 +11,10 @@ from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
 from tallystick_assessment.assignments import commands, store
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.errors import perform
 from tallystick_assessment.evaluations.store import read_snapshot
-from tallystick_assessment.parameters import MAX_VERSION, PageSize, cipher_of
+from tallystick_assessment.parameters import MAX_VERSION, PageSize
 
 Person = Annotated[str, msgspec.Meta(pattern=r"^p_[A-Za-z0-9_-]{22}$")]
 
@@ -69,10 +70,9 @@ class OwnAssignments(msgspec.Struct, frozen=True):
 
 @post("/api/v1/assessment/assignments", opt={"capability": Capability.ASSIGNMENT_ISSUE})
 async def post_assignments(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, data: IssueRequest
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueRequest
 ) -> Response[bytes]:
     """Assign a version to people; it is released to their units where it is not yet."""
-    cipher = cipher_of(runtime)
     return await perform(
         request,
         tenant_scope,

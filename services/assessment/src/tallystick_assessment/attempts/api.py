@@ -11,8 +11,8 @@ from tallystick_contracts.capabilities import Capability
 
 from tallystick_assessment.attempts import commands
 from tallystick_assessment.attempts.commands import AttemptView
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.errors import perform
-from tallystick_assessment.parameters import cipher_of
 from tallystick_assessment.questions.items import ItemId
 
 USER_AGENT_MAX: Final = 500
@@ -32,10 +32,9 @@ class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @post("/api/v1/assessment/attempts", opt={"capability": Capability.ATTEMPT_TAKE})
 async def post_attempt(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, data: StartRequest
+    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: StartRequest
 ) -> Response[bytes]:
     """Start the attempt of an assignment, and its clock."""
-    cipher = cipher_of(runtime)
     ip = request.client.host if request.client else "unknown"
     user_agent = request.headers.get("user-agent", "")[:USER_AGENT_MAX]
     return await perform(
@@ -47,10 +46,10 @@ async def post_attempt(
 
 
 @get("/api/v1/assessment/attempts/{attempt_id:uuid}", opt={"capability": Capability.ATTEMPT_TAKE})
-async def get_attempt(tenant_scope: Scope, runtime: Runtime, attempt_id: UUID) -> AttemptView:
+async def get_attempt(tenant_scope: Scope, runtime: Runtime, cipher: Cipher, attempt_id: UUID) -> AttemptView:
     """Show one's own attempt: the paper and what was saved."""
     async with runtime.database.transaction(tenant_scope) as tx:
-        return await commands.view_attempt(tx, cipher_of(runtime), attempt_id)
+        return await commands.view_attempt(tx, cipher, attempt_id)
 
 
 @put(
@@ -61,13 +60,12 @@ async def put_answer(
     request: Request[Any, Any, Any],
     *,
     tenant_scope: Scope,
-    runtime: Runtime,
+    cipher: Cipher,
     attempt_id: UUID,
     item_id: str,
     data: AnswerRequest,
 ) -> Response[bytes]:
     """Save the answer to one item; a later one replaces it."""
-    cipher = cipher_of(runtime)
     return await perform(
         request,
         tenant_scope,
@@ -77,8 +75,7 @@ async def put_answer(
 
 @post("/api/v1/assessment/attempts/{attempt_id:uuid}/submission", opt={"capability": Capability.ATTEMPT_TAKE})
 async def post_submission(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, attempt_id: UUID
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, attempt_id: UUID
 ) -> Response[bytes]:
     """Hand the attempt in."""
-    cipher = cipher_of(runtime)
     return await perform(request, tenant_scope, lambda tx: commands.submit_attempt(tx, cipher, attempt_id), status=201)

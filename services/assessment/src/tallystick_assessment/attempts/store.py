@@ -96,7 +96,7 @@ async def insert_answer(
 ) -> None:
     """Store an answer; the salt lies with it under the person's key, so both are lost with that key."""
     plain = canonical_json(_Content(response, b64encode(salt).decode()))
-    place = _place(attempt.id, item_id, revision)
+    key = await cipher.person(tx.scope.tenant, attempt.person)
     await tx.execute(
         insert(answers).values(
             tenant_id=tx.scope.tenant,
@@ -106,7 +106,7 @@ async def insert_answer(
             org_unit_id=attempt.org_unit_id,
             person=attempt.person,
             answer_hash=answer_hash,
-            content=await cipher.encrypt_for(tx.scope.tenant, attempt.person, plain, place=place),
+            content=key.encrypt(plain, place=_place(attempt.id, item_id, revision)),
             answered_at=tx.clock(),
         )
     )
@@ -126,13 +126,15 @@ async def newest_answers(
         .where(columns.tenant_id == tx.scope.tenant, columns.attempt_id == attempt_id)
         .order_by(columns.item_id, columns.revision.desc())
     )
-    rows = await tx.execute(query if item_id is None else query.where(columns.item_id == item_id))
+    rows = (await tx.execute(query if item_id is None else query.where(columns.item_id == item_id))).all()
+    if not rows:
+        return {}
+    if any(row.content is None for row in rows):
+        raise KeyDestroyed
+    key = await cipher.person(tx.scope.tenant, person)
     found = {}
-    for row in rows.all():
-        if row.content is None:
-            raise KeyDestroyed
-        place = _place(attempt_id, row.item_id, row.revision)
-        plain = await cipher.decrypt_for(tx.scope.tenant, person, row.content, place=place)
+    for row in rows:
+        plain = key.decrypt(row.content, place=_place(attempt_id, row.item_id, row.revision))
         content = msgspec.json.decode(plain, type=_Content)
         found[ItemId(row.item_id)] = SavedAnswer(ItemId(row.item_id), row.revision, content.response)
     return found

@@ -13,8 +13,9 @@ from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
 from tallystick_assessment.certificates import commands, store
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.errors import perform
-from tallystick_assessment.parameters import MAX_VERSION, PageSize, cipher_of
+from tallystick_assessment.parameters import MAX_VERSION, PageSize
 
 
 class IssueCertificatesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,10 +69,9 @@ class OwnCertificates(msgspec.Struct, frozen=True):
 
 @post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE})
 async def post_certificates(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, data: IssueCertificatesRequest
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueCertificatesRequest
 ) -> Response[bytes]:
     """Issue certificates to all in scope who pass and have none."""
-    cipher = cipher_of(runtime)
     return await perform(
         request,
         tenant_scope,
@@ -112,10 +112,10 @@ async def list_certificates(
     opt={"capability": Capability.CERTIFICATE_OWN},
     cache_control=CacheControlHeader(no_store=True),
 )
-async def list_own_certificates(tenant_scope: Scope, runtime: Runtime) -> OwnCertificates:
+async def list_own_certificates(tenant_scope: Scope, runtime: Runtime, cipher: Cipher) -> OwnCertificates:
     """Show one's own certificates with the link that verifies them."""
     async with runtime.database.transaction(tenant_scope) as tx:
-        found = await store.own_certificates(tx, cipher_of(runtime), PersonRef(tenant_scope.actor))
+        found = await store.own_certificates(tx, cipher, PersonRef(tenant_scope.actor))
     base = str(runtime.settings.url_of("verification"))
     return OwnCertificates(
         tuple(

@@ -74,7 +74,8 @@ def _place(certificate_id: UUID) -> str:
 async def insert_certificate(tx: Transaction, cipher: Cipher, row: Certificate, link: Link) -> None:
     """Store a certificate, its link encrypted under the holder's data key; raises KeyDestroyed after erasure."""
     tenant = tx.scope.tenant
-    content = await cipher.encrypt_for(tenant, row.person, canonical_json(link), place=_place(row.id))
+    key = await cipher.person(tenant, row.person)
+    content = key.encrypt(canonical_json(link), place=_place(row.id))
     await tx.execute(insert(certificates).values(tenant_id=tenant, content=content, **row._asdict()))
 
 
@@ -99,7 +100,7 @@ async def list_certificates(
 
 async def own_certificates(tx: Transaction, cipher: Cipher, person: PersonRef) -> list[tuple[Certificate, Link]]:
     """Return a person's certificates with their links."""
-    rows = await tx.execute(
+    found = await tx.execute(
         select(*_COLUMNS, certificates.c.content)
         .where(
             certificates.c.tenant_id == tx.scope.tenant,
@@ -108,12 +109,17 @@ async def own_certificates(tx: Transaction, cipher: Cipher, person: PersonRef) -
         )
         .order_by(certificates.c.id)
     )
-    found = []
-    for row in rows.all():
+    rows = found.all()
+    if not rows:
+        return []
+    key = await cipher.person(tx.scope.tenant, person)
+    own = []
+    for row in rows:
         certificate = Certificate._make(row[: len(_COLUMNS)])
-        plain = await cipher.decrypt_for(tx.scope.tenant, person, row.content, place=_place(certificate.id))
-        found.append((certificate, msgspec.json.decode(plain, type=Link)))
-    return found
+        own.append(
+            (certificate, msgspec.json.decode(key.decrypt(row.content, place=_place(certificate.id)), type=Link))
+        )
+    return own
 
 
 async def submissions_with_certificate(tx: Transaction, evaluation_id: UUID, version: int) -> frozenset[UUID]:

@@ -11,10 +11,11 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.errors import perform
 from tallystick_assessment.evaluations import commands, store
 from tallystick_assessment.evaluations.document import Alignment, EvaluationDocument
-from tallystick_assessment.parameters import Version, cipher_of
+from tallystick_assessment.parameters import Version
 from tallystick_assessment.questions.items import Item
 from tallystick_assessment.questions.store import questions_of
 
@@ -58,10 +59,9 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
 
 @post("/api/v1/assessment/evaluations", opt={"capability": Capability.EVALUATION_WRITE})
 async def post_evaluation(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, data: EvaluationDocument
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: EvaluationDocument
 ) -> Response[bytes]:
     """Publish a document as the next version of the evaluation with its short name."""
-    cipher = cipher_of(runtime)
     return await perform(request, tenant_scope, lambda tx: commands.publish_evaluation(tx, cipher, data), status=201)
 
 
@@ -74,9 +74,9 @@ async def list_evaluations(tenant_scope: Scope, runtime: Runtime) -> EvaluationL
 
 
 @get("/api/v1/assessment/evaluations/{evaluation_id:uuid}", opt={"capability": Capability.EVALUATION_READ})
-async def get_evaluation(tenant_scope: Scope, runtime: Runtime, evaluation_id: UUID) -> EvaluationView:
+async def get_evaluation(tenant_scope: Scope, runtime: Runtime, cipher: Cipher, evaluation_id: UUID) -> EvaluationView:
     """Show the newest version of an evaluation."""
-    return await _view(tenant_scope, runtime, evaluation_id, None)
+    return await _view(tenant_scope, runtime, cipher, evaluation_id)
 
 
 @get(
@@ -84,10 +84,10 @@ async def get_evaluation(tenant_scope: Scope, runtime: Runtime, evaluation_id: U
     opt={"capability": Capability.EVALUATION_READ},
 )
 async def get_evaluation_version(
-    tenant_scope: Scope, runtime: Runtime, evaluation_id: UUID, version: Version
+    tenant_scope: Scope, runtime: Runtime, cipher: Cipher, evaluation_id: UUID, version: Version
 ) -> EvaluationView:
     """Show one version of an evaluation."""
-    return await _view(tenant_scope, runtime, evaluation_id, version)
+    return await _view(tenant_scope, runtime, cipher, evaluation_id, version)
 
 
 @post(
@@ -98,13 +98,12 @@ async def post_release(
     request: Request[Any, Any, Any],
     *,
     tenant_scope: Scope,
-    runtime: Runtime,
+    cipher: Cipher,
     evaluation_id: UUID,
     version: Version,
     data: ReleaseRequest,
 ) -> Response[bytes]:
     """Release a version to org units."""
-    cipher = cipher_of(runtime)
     return await perform(
         request,
         tenant_scope,
@@ -112,12 +111,14 @@ async def post_release(
     )
 
 
-async def _view(scope: Scope, runtime: Runtime, evaluation_id: UUID, version: int | None) -> EvaluationView:
+async def _view(
+    scope: Scope, runtime: Runtime, cipher: Cipher, evaluation_id: UUID, version: int | None = None
+) -> EvaluationView:
     async with runtime.database.transaction(scope) as tx:
         snapshot = await store.snapshot_of(tx, evaluation_id, version)
         if snapshot is None:
             raise NotFound
-        questions = await questions_of(tx, cipher_of(runtime), snapshot)
+        questions = await questions_of(tx, cipher, snapshot)
         released = await store.released_units(tx, evaluation_id, snapshot.version)
     return EvaluationView(
         evaluation_id=evaluation_id,

@@ -143,7 +143,8 @@ async def insert_paper(
     if made.first() is None:
         return False
     place = _place(tx.scope.tenant, unit, snapshot.evaluation_id, snapshot.version)
-    content = await cipher.encrypt_content(tx.scope.tenant, canonical_json(items), place=place)
+    key_of_content = await cipher.content(tx.scope.tenant)
+    content = key_of_content.encrypt(canonical_json(items), place=place)
     await tx.execute(
         insert(papers).values(
             **key, org_unit_id=unit, snapshot=canonical_json(snapshot), content=content, released_at=now
@@ -175,5 +176,5 @@ async def load_paper(tx: Transaction, cipher: Cipher, unit: UUID, evaluation_id:
     if row is None:
         return None
     place = _place(tx.scope.tenant, unit, evaluation_id, version)
-    plain = await cipher.decrypt_content(tx.scope.tenant, row.content, place=place)
+    plain = (await cipher.content(tx.scope.tenant)).decrypt(row.content, place=place)
     return Paper(read_snapshot(row.snapshot), msgspec.json.decode(plain, type=tuple[PaperItem, ...]))

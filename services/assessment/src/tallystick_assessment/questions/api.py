@@ -9,7 +9,8 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
-from tallystick_assessment.parameters import Version, cipher_of
+from tallystick_assessment.cipher import Cipher
+from tallystick_assessment.parameters import Version
 from tallystick_assessment.questions.items import Item
 from tallystick_assessment.questions.store import load_questions
 
@@ -28,11 +29,11 @@ class QuestionView(msgspec.Struct, frozen=True):
     opt={"capability": Capability.QUESTION_READ},
 )
 async def get_question_version(
-    tenant_scope: Scope, runtime: Runtime, question_id: UUID, version: Version
+    tenant_scope: Scope, runtime: Runtime, cipher: Cipher, question_id: UUID, version: Version
 ) -> QuestionView:
     """Show a question version with its key."""
     async with runtime.database.transaction(tenant_scope) as tx:
-        found = await load_questions(tx, cipher_of(runtime), [(question_id, version)])
+        found = await load_questions(tx, cipher, [(question_id, version)])
     question = found.get((question_id, version))
     if question is None:
         raise NotFound

@@ -29,6 +29,10 @@ async def insert_questions(
     tx: Transaction, cipher: Cipher, questions: Iterable[QuestionVersion], now: datetime
 ) -> None:
     """Store new question versions; they belong to the root unit, where no candidate's scope reaches."""
+    questions = list(questions)
+    if not questions:
+        return
+    key = await cipher.content(tx.scope.tenant)
     rows = [
         {
             "tenant_id": tx.scope.tenant,
@@ -37,8 +41,7 @@ async def insert_questions(
             "org_unit_id": tx.scope.root_unit,
             "item_type": item_type(question.item),
             "content_hash": question.content_hash,
-            "content": await cipher.encrypt_content(
-                tx.scope.tenant,
+            "content": key.encrypt(
                 canonical_json(_Content(question.item, question.salt)),
                 place=_place(question.question_id, question.version),
             ),
@@ -46,8 +49,7 @@ async def insert_questions(
         }
         for question in questions
     ]
-    if rows:
-        await tx.execute(insert(question_versions), rows)
+    await tx.execute(insert(question_versions), rows)
 
 
 async def load_questions(
@@ -61,9 +63,9 @@ async def load_questions(
         )
     )
     found: dict[tuple[UUID, int], QuestionVersion] = {}
+    key = await cipher.content(tx.scope.tenant)
     for row in rows.all():
-        place = _place(row.question_id, row.version)
-        plain = await cipher.decrypt_content(tx.scope.tenant, row.content, place=place)
+        plain = key.decrypt(row.content, place=_place(row.question_id, row.version))
         content = msgspec.json.decode(plain, type=_Content)
         question = QuestionVersion(row.question_id, row.version, content.item, content.salt)
         found[question.question_id, question.version] = question

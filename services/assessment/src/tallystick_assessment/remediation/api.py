@@ -11,8 +11,9 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
+from tallystick_assessment.cipher import Cipher
 from tallystick_assessment.errors import perform
-from tallystick_assessment.parameters import MAX_VERSION, Version, cipher_of
+from tallystick_assessment.parameters import MAX_VERSION, Version
 from tallystick_assessment.remediation import commands, store
 from tallystick_assessment.remediation.domain import Change, Status
 
@@ -66,10 +67,9 @@ class RemediationList(msgspec.Struct, frozen=True):
 
 @post("/api/v1/assessment/remediations", opt={"capability": Capability.REMEDIATION_PROPOSE})
 async def post_remediation(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, data: ProposeRequest
+    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: ProposeRequest
 ) -> Response[bytes]:
     """Work out what a new key would change, and keep it for review."""
-    cipher = cipher_of(runtime)
     wish = commands.Wish(data.evaluation_id, data.version, data.item_id, data.new_key, data.reason)
     return await perform(
         request, tenant_scope, lambda tx: commands.propose(tx, cipher, runtime.sealer, wish), status=201
@@ -86,10 +86,12 @@ async def list_remediations(
 
 
 @get("/api/v1/assessment/remediations/{remediation_id:uuid}", opt={"capability": Capability.REMEDIATION_PROPOSE})
-async def get_remediation(tenant_scope: Scope, runtime: Runtime, remediation_id: UUID) -> RemediationView:
+async def get_remediation(
+    tenant_scope: Scope, runtime: Runtime, cipher: Cipher, remediation_id: UUID
+) -> RemediationView:
     """Show a remediation: the dry run's diff and every step since."""
     async with runtime.database.transaction(tenant_scope) as tx:
-        proposal = await store.proposal_of(tx, cipher_of(runtime), remediation_id)
+        proposal = await store.proposal_of(tx, cipher, remediation_id)
         if proposal is None:
             raise NotFound
         steps = await store.steps_of(tx, remediation_id)
@@ -118,10 +120,9 @@ async def get_remediation(tenant_scope: Scope, runtime: Runtime, remediation_id:
     opt={"capability": Capability.REMEDIATION_APPLY, "step_up": True},
 )
 async def post_apply(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, remediation_id: UUID
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, remediation_id: UUID
 ) -> Response[bytes]:
     """Apply a remediation; again is no second effect."""
-    cipher = cipher_of(runtime)
     return await perform(request, tenant_scope, lambda tx: commands.apply(tx, cipher, remediation_id))
 
 
@@ -130,8 +131,7 @@ async def post_apply(
     opt={"capability": Capability.REMEDIATION_APPLY, "step_up": True},
 )
 async def post_revert(
-    request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, remediation_id: UUID
+    request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, remediation_id: UUID
 ) -> Response[bytes]:
     """Take a remediation back; again is no second effect."""
-    cipher = cipher_of(runtime)
     return await perform(request, tenant_scope, lambda tx: commands.revert(tx, cipher, remediation_id))

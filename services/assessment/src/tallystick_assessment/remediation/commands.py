@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.ids import new_id
-from tallystick_chassis.keystore import KeyStoreError
+from tallystick_chassis.keystore import KeyDestroyed
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.transaction import EventDraft, Transaction
 from tallystick_contracts.generated.assessment import RemediationApplied, RemediationProposed, RemediationReverted
@@ -220,8 +220,8 @@ async def _points(tx: Transaction, cipher: Cipher, newest: ScoreVersion, item: I
         raise NotFound
     try:
         saved = await newest_answers(tx, cipher, submission.attempt_id, newest.person, item_id=item.id)
-    except KeyStoreError:
-        # Erased, or nothing was ever answered: there is nothing to score anew, so the points stay.
+    except KeyDestroyed:
+        # Erased: there is nothing left to score anew, so the points stay.
         return newest.score.items[item.id]
     answer = saved.get(ItemId(item.id))
     return score_item(item, answer.response if answer else None)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, insert, select
 from tallystick_chassis.transaction import Transaction
 
 from tallystick_assessment.canonical import canonical_json
-from tallystick_assessment.cipher import Cipher
+from tallystick_assessment.cipher import Cipher, Key
 from tallystick_assessment.remediation.domain import Diff, RemediationId, Status
 from tallystick_assessment.tables import remediation_steps, remediations
 
@@ -61,20 +61,18 @@ def _place(remediation_id: UUID, field: str) -> str:
 
 async def insert_proposal(tx: Transaction, cipher: Cipher, proposal: Proposal, salt: bytes) -> None:
     """Store a proposal; ``salt`` is that of the new key's hash in the event."""
-    tenant = tx.scope.tenant
+    key = await cipher.content(tx.scope.tenant)
     await tx.execute(
         insert(remediations).values(
-            tenant_id=tenant,
+            tenant_id=tx.scope.tenant,
             id=proposal.id,
             org_unit_id=tx.scope.root_unit,
             evaluation_id=proposal.evaluation_id,
             version=proposal.version,
             item_id=proposal.item_id,
             base=proposal.base,
-            new_key=await cipher.encrypt_content(
-                tenant, canonical_json(_Sealed(proposal.new_key, salt)), place=_place(proposal.id, "new_key")
-            ),
-            reason=await cipher.encrypt_content(tenant, proposal.reason.encode(), place=_place(proposal.id, "reason")),
+            new_key=key.encrypt(canonical_json(_Sealed(proposal.new_key, salt)), place=_place(proposal.id, "new_key")),
+            reason=key.encrypt(proposal.reason.encode(), place=_place(proposal.id, "reason")),
             diff=canonical_json(proposal.diff),
             diff_hash=proposal.diff.diff_hash,
             proposed_at=proposal.proposed_at,
@@ -91,14 +89,15 @@ async def proposal_of(tx: Transaction, cipher: Cipher, remediation_id: UUID) -> 
     ).first()
     if row is None:
         return None
-    reason = await cipher.decrypt_content(tx.scope.tenant, row.reason, place=_place(remediation_id, "reason"))
+    key = await cipher.content(tx.scope.tenant)
+    reason = key.decrypt(row.reason, place=_place(remediation_id, "reason"))
     return Proposal(
         id=RemediationId(row.id),
         evaluation_id=row.evaluation_id,
         version=row.version,
         item_id=row.item_id,
         base=RemediationId(row.base) if row.base else None,
-        new_key=await _key(tx, cipher, row.id, row.new_key),
+        new_key=_new_key(key, row.id, row.new_key),
         reason=reason.decode(),
         diff=msgspec.json.decode(row.diff, type=Diff),
         proposed_at=row.proposed_at,
@@ -168,6 +167,7 @@ async def in_force(tx: Transaction, cipher: Cipher, evaluation_id: UUID, version
         )
         .order_by(remediation_steps.c.position)
     )
+    key = await cipher.content(tx.scope.tenant)
     standing: dict[UUID, Row[Any]] = {}
     for row in rows.all():
         # Taken out first: one that is applied again goes to the end of the order.
@@ -175,7 +175,7 @@ async def in_force(tx: Transaction, cipher: Cipher, evaluation_id: UUID, version
         if row.kind == Status.APPLIED.value:
             standing[row.id] = row
     return [
-        InForce(RemediationId(row.id), row.item_id, row.application, await _key(tx, cipher, row.id, row.new_key))
+        InForce(RemediationId(row.id), row.item_id, row.application, _new_key(key, row.id, row.new_key))
         for row in standing.values()
     ]
 
@@ -185,6 +185,6 @@ def top(standing: Iterable[InForce], item_id: str) -> InForce | None:
     return next((one for one in reversed(list(standing)) if one.item_id == item_id), None)
 
 
-async def _key(tx: Transaction, cipher: Cipher, remediation_id: UUID, sealed: bytes) -> object:
-    plain = await cipher.decrypt_content(tx.scope.tenant, sealed, place=_place(remediation_id, "new_key"))
+def _new_key(key: Key, remediation_id: UUID, sealed: bytes) -> object:
+    plain = key.decrypt(sealed, place=_place(remediation_id, "new_key"))
     return msgspec.json.decode(plain, type=_Sealed).key

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 import structlog
-from tallystick_chassis.keystore import KeyDestroyed, KeyUnknown
+from tallystick_chassis.keystore import KeyDestroyed
 from tallystick_chassis.transaction import Transaction
 
 from tallystick_assessment.attempts.store import newest_answers
@@ -35,19 +35,12 @@ async def score_submission(tx: Transaction, cipher: Cipher, submission_id: UUID)
     if await has_score(tx, submission_id):
         return
     try:
-        responses = await _responses(tx, cipher, submission)
+        saved = await newest_answers(tx, cipher, submission.attempt_id, submission.person)
     except KeyDestroyed:
         log.info("submission_not_scored_after_erasure")
         return
+    responses = {item_id: answer.response for item_id, answer in saved.items()}
     await record(tx, await _versions(tx, cipher, submission, responses))
-
-
-async def _responses(tx: Transaction, cipher: Cipher, submission: Submission) -> dict[ItemId, Response]:
-    try:
-        saved = await newest_answers(tx, cipher, submission.attempt_id, submission.person)
-    except KeyUnknown:
-        return {}
-    return {item_id: answer.response for item_id, answer in saved.items()}
 
 
 async def _versions(

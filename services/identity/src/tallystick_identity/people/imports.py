@@ -33,7 +33,7 @@ MAX_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: ``org_unit`` is a path, empty for the root; ``role`` a name, ``subtree`` whether that covers units below."""
+    """One row: ``org_unit`` is a path, empty for the root; ``subtree`` whether ``role`` covers the units below too."""
 
     org_unit: str
     email: str

@@ -213,11 +213,29 @@ async def read_state(
 
 async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> None:
     """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head."""
-    log, arrivals = batch.log, batch.arrivals
-    events = [arrival.event for arrival in arrivals]
-    heads = {arrival.feed: arrival.source_seq for arrival in arrivals}
+    heads = {arrival.feed: arrival.source_seq for arrival in batch.arrivals}
     await connection.execute(
         _APPEND,
+        *_entry_parameters(batch),
+        [feed.source for feed in heads],
+        [feed.aggregate for feed in heads],
+        list(heads.values()),
+        [item.node.level for item in batch.nodes],
+        [item.node.index for item in batch.nodes],
+        [item.hash for item in batch.nodes],
+        batch.size,
+        batch.root,
+        batch.frontier.to_bytes(),
+        batch.note,
+        signed_at,
+    )
+
+
+def _entry_parameters(batch: Batch) -> tuple[object, ...]:
+    """Return the entries as the first 17 parameters of the insert."""
+    log, arrivals = batch.log, batch.arrivals
+    events = [arrival.event for arrival in arrivals]
+    return (
         log.tenant,
         log.id,
         log.origin,
@@ -235,17 +253,6 @@ async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: dat
         "\n".join([event.subject or "" for event in events]),
         "\n".join([event.correlation or "" for event in events]),
         "\n".join([event.org_unit.hex if event.org_unit else "" for event in events]),
-        [feed.source for feed in heads],
-        [feed.aggregate for feed in heads],
-        list(heads.values()),
-        [item.node.level for item in batch.nodes],
-        [item.node.index for item in batch.nodes],
-        [item.hash for item in batch.nodes],
-        batch.size,
-        batch.root,
-        batch.frontier.to_bytes(),
-        batch.note,
-        signed_at,
     )
 
 

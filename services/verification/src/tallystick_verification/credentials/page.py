@@ -52,6 +52,7 @@ def render(certificate: Certificate | None, token: str, now: datetime) -> Respon
         checked_at=_time_of_day(now, now),
         checked_at_iso=now.isoformat(timespec="seconds"),
         day=_day,
+        today=_day(now),
         links=quote(token, safe=""),
     )
 

@@ -1,7 +1,7 @@
 """Certificates as they were published, and their withdrawals.
 
 The public look-up knows no tenant: it goes through one function that finds at most one row,
-by its exact reference (docs/adr/verification-look-up-without-a-tenant.md).
+by its exact reference (docs/adr/0021-verification-look-up-without-a-tenant.md).
 """
 
 from __future__ import annotations

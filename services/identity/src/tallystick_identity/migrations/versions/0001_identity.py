@@ -172,7 +172,7 @@ def upgrade() -> None:
     silo(op, SERVICE, "sessions", grants="select, insert, update, delete")
     silo(op, SERVICE, "public_key_pool", grants="select, insert, update, delete")
 
-    # Sign-in knows a tenant by its slug before it has a scope (docs/adr: sign-in finds the tenant).
+    # Sign-in knows a tenant by its slug before it has a scope (docs/adr/0018-identity-sign-in-before-a-scope.md).
     duty(op, SERVICE, "tenants", commands=("select",), columns="tenant_id, slug")
     # Which tenants have mail to send or old requests to delete; never whose.
     duty(

@@ -142,8 +142,7 @@ def upgrade() -> None:
     for table in (LOGS, ENTRIES, TREE_HASHES, CHECKPOINTS, SOURCE_HEADS, QUARANTINE, EXPORTS):
         op.execute(table)
     op.execute(
-        "create index entries_correlation on ledger.entries (tenant_id, correlation) "
-        "where correlation is not null"
+        "create index entries_correlation on ledger.entries (tenant_id, correlation) where correlation is not null"
     )
     op.execute("create index logs_to_announce on ledger.logs (tenant_id, id) where announced_at is null")
 

@@ -30,10 +30,9 @@ alter table ledger.entries add constraint line_says_what_columns_say check (
 )
 """
 BOUNDS = """
-alter table ledger.entries
-    add constraint line_fits check (octet_length(line) <= 65535),
-    add constraint prev_is_a_hash check (octet_length(prev_hash) = 32),
-    add constraint numbers_count_up check (seq >= 0 and source_seq > 0)
+alter table ledger.entries add constraint line_fits_and_numbers_count check (
+    octet_length(line) <= 65535 and octet_length(prev_hash) = 32 and seq >= 0 and source_seq > 0
+)
 """
 
 # One call per insert, not one per row: lag() sets each new row beside the one before it, and the first beside the stored

@@ -53,7 +53,7 @@ def _create_look_up() -> None:
 
     It runs as the owner, whom row-level security binds too (FORCE). The owner's policies show it the rows of the one
     reference that the function is looking for, and of the cursors those that say how fresh the read model is.
-    See docs/adr/verification-look-up-without-a-tenant.md.
+    See docs/adr/0021-verification-look-up-without-a-tenant.md.
     """
     for table in ("credentials", "withdrawals"):
         op.execute(

@@ -1,0 +1,309 @@
+"""Two tenants with org units, people who hold every capability in their own place, and one of everything in each place.
+
+Made through the front doors alone: tenants by the operator's command, sign-in by real mail, everything else over HTTPS. Each
+command that is accepted on the way is noted as proof that its recipe is a proper one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+from sweep.recipes import RECIPES, Ids
+from sweep.routes import Route, every_route
+from sweep.visitor import Call, Visitor
+from tallystick_cli.operator.actions import create_tenant
+from tallystick_cli.stack import control, secret_files
+from tallystick_demo.journal import Journal
+from tallystick_demo.mailbox import Mailbox
+from tallystick_demo.person import Person, Traffic, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from tallystick_cli.stack.layout import Layout
+
+T = TypeVar("T")
+_PATIENCE_S = 90.0
+
+
+@dataclass(frozen=True)
+class House:
+    """Everything the sweeps need."""
+
+    layout: Layout
+    urls: Mapping[str, str]
+    tls: ssl.SSLContext
+    routes: Mapping[str, Route]
+    visitors: Mapping[str, Visitor]
+    places: Mapping[str, Ids]
+    proven: frozenset[str]
+    verification_url: str
+
+    def visitor(self, name: str) -> Visitor:
+        """Return one of the people, or a stranger without an account (``nobody``)."""
+        return self.visitors[name]
+
+
+def eventually(check: Callable[[], T | None], what: str) -> T:
+    """Wait until ``check`` gives something."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {_PATIENCE_S:.0f} s"
+        time.sleep(0.1)
+    return found
+
+
+class Builder:
+    """Makes the house, step by step."""
+
+    def __init__(self, layout: Layout, folder: Path) -> None:
+        self.layout = layout
+        self.urls = control.endpoints(layout)
+        self.tls = ssl.create_default_context(cafile=layout.ca_file)
+        self.routes = {route.name: route for route in every_route(layout)}
+        self.mailbox = Mailbox(layout.mail)
+        self.proven: set[str] = set()
+        self._journal = folder / "sweep.ndjson"
+        unique = secrets.token_hex(3)
+        self.north, self.south = f"north-{unique}", f"south-{unique}"
+
+    def sign_in(self, tenant: str, *names: str) -> dict[str, Visitor]:
+        """Sign people in through real mail, all at once; their address is ``name@tenant.example``."""
+
+        async def all_of_them() -> list[httpx.Cookies]:
+            with Journal(self._journal) as journal:
+                world = World(self.urls, self.tls, self.mailbox, journal, Traffic())
+                people = [Person(world, tenant=tenant, email=f"{name}@{tenant}.example") for name in names]
+                try:
+                    await asyncio.gather(*(person.sign_in() for person in people))
+                    return [person._http.cookies for person in people]
+                finally:
+                    await asyncio.gather(*(person.leave() for person in people))
+
+        cookies = asyncio.run(all_of_them())
+        self.proven |= {"identity POST /api/v1/auth/login", "identity POST /api/v1/auth/verify"}
+        return {
+            name: Visitor(self.urls, self.tls, own, name=name) for name, own in zip(names, cookies, strict=True)
+        }
+
+    def ask(self, who: Visitor, name: str, call: Call) -> httpx.Response:
+        """Send a request that must be accepted, again while the service says it cannot yet (409, 422 and 503)."""
+
+        def accepted() -> httpx.Response | None:
+            answer = who.send(self.routes[name], call)
+            if answer.status_code in {409, 422, 503}:
+                return None
+            assert answer.is_success, f"{who.name}: {name}: {answer.status_code} {answer.text}"
+            return answer
+
+        answer = eventually(accepted, f"{who.name}: {name}")
+        self.proven.add(name)
+        return answer
+
+    def do(self, who: Visitor, name: str, ids: Ids) -> Any:
+        """Follow the route's first recipe."""
+        return self.ask(who, name, RECIPES[name][0].build(ids)).json()
+
+
+def _people(builder: Builder, admin: Visitor, tenant: str, rows: list[tuple[str, str, str | None]]) -> dict[str, Ids]:
+    """Import people (name, unit path, role); return tenant, unit, id and pseudonym of each."""
+    me = admin.send(builder.routes["identity GET /api/v1/identity/me"], Call()).json()
+    body = {
+        "rows": [
+            {"org_unit": path, "email": f"{name}@{tenant}.example", "display_name": name.title()}
+            | ({"role": role} if role else {})
+            for name, path, role in rows
+        ]
+    }
+    made = builder.ask(admin, "identity POST /api/v1/identity/imports", Call(json=body)).json()["people"]
+    return {
+        name: Ids(
+            tenant=me["tenant"], unit=one["org_unit_id"], person_id=one["id"], person=one["person"], path=path
+        )
+        for (name, path, _), one in zip(rows, made, strict=True)
+    }
+
+
+def _role(builder: Builder, admin: Visitor) -> tuple[str, str]:
+    """Make a role with every capability; return its id and name."""
+    made = builder.do(admin, "identity POST /api/v1/identity/roles", Ids())
+    builder.do(admin, "identity PUT /api/v1/identity/roles/{role_id}", Ids(role=made["id"]))
+    return made["id"], made["name"]
+
+
+def _exam(builder: Builder, author: Visitor, taker: Visitor, ids: Ids, slug: str) -> Ids:
+    """Publish, assign, take, score, mend, certify: one of everything, in the taker's unit."""
+    api = "assessment {} /api/v1/assessment/{}".format
+    ids = replace(ids, slug=slug)
+    published = builder.do(author, api("POST", "evaluations"), ids)
+    ids = replace(
+        ids,
+        evaluation=published["evaluation_id"],
+        version=published["version"],
+        question=published["questions"][0]["question_id"],
+    )
+    builder.do(author, api("POST", "evaluations/{evaluation_id}/versions/{version}/releases"), ids)
+    made = [builder.do(author, api("POST", "assignments"), ids)["assignments"][0]["assignment_id"] for _ in range(2)]
+    ids = replace(ids, assignment=made[0], spare=made[1])
+    ids = replace(ids, attempt=builder.do(taker, api("POST", "attempts"), ids)["attempt_id"])
+    builder.do(taker, api("PUT", "attempts/{attempt_id}/answers/{item_id}"), ids)
+    handed_in = builder.do(taker, api("POST", "attempts/{attempt_id}/submission"), ids)
+    ids = replace(ids, submission=handed_in["submission_id"])
+    history = builder.routes[api("GET", "submissions/{submission_id}/scores")]
+    eventually(
+        lambda: author.send(history, Call(path={"submission_id": ids.submission})).is_success or None, "scoring"
+    )
+    ids = replace(ids, remediation=builder.do(author, api("POST", "remediations"), ids)["remediation_id"])
+    builder.do(author, api("POST", "remediations/{remediation_id}/apply"), ids)
+    builder.do(author, api("POST", "remediations/{remediation_id}/revert"), ids)
+    certified = builder.do(author, api("POST", "certificates/issue"), ids)
+    return replace(ids, certificate=certified["certificate_ids"][0])
+
+
+def _ledger(builder: Builder, auditor: Visitor, ids: Ids) -> Ids:
+    """Export the compliance log, once it has the exam's events."""
+    api = "ledger {} /api/v1/ledger/{}".format
+    logs = builder.ask(auditor, api("GET", "logs"), Call()).json()["logs"]
+    ids = replace(ids, log=next(log["id"] for log in logs if log["kind"] == "compliance"))
+    exported = builder.do(auditor, api("POST", "exports"), ids)
+    page = builder.ask(auditor, api("GET", "logs/{log_id}/entries"), Call(path={"log_id": ids.log})).json()
+    first = httpx.Response(200, text=page["entries"][0]["line"]).json()
+    return replace(ids, size=exported["size"], correlation=first["event"]["correlation"], seq=0)
+
+
+def _erase(builder: Builder, admin: Visitor, ids: Ids, victim: Ids) -> Ids:
+    builder.do(admin, "identity DELETE /api/v1/identity/people/{person_id}", victim)
+    erasures = builder.routes["privacy GET /api/v1/compliance/erasures"]
+
+    def listed() -> str | None:
+        jobs = admin.send(erasures, Call()).json()["items"]
+        return next((job["job_id"] for job in jobs if job["person"] == victim.person), None)
+
+    return replace(ids, job=eventually(listed, "ordering an erasure"))
+
+
+@contextmanager
+def open_house(layout: Layout, folder: Path) -> Iterator[House]:
+    """Make the house; everybody leaves at the end."""
+    builder = Builder(layout, folder)
+    visitors: dict[str, Visitor] = {"nobody": Visitor(builder.urls, builder.tls)}
+    try:
+        yield _make(builder, visitors)
+    finally:
+        for visitor in visitors.values():
+            visitor.close()
+
+
+def _make(builder: Builder, visitors: dict[str, Visitor]) -> House:
+    for tenant in (builder.north, builder.south):
+        # The second tenant of a running system; `init` is for the very first.
+        made = create_tenant(
+            builder.layout.root, command="add-tenant", slug=tenant, name=tenant.title(), admin=f"admin@{tenant}.example"
+        )
+        assert made == 0, f"making the tenant {tenant} ended with {made}"
+    north, south = _north(builder, visitors), _south(builder, visitors)
+    certificate = eventually(
+        lambda: visitors["owner"]
+        .send(builder.routes["assessment GET /api/v1/assessment/my/certificates"], Call())
+        .json()["certificates"],
+        "the owner's certificate",
+    )[0]
+    return House(
+        layout=builder.layout,
+        urls=builder.urls,
+        tls=builder.tls,
+        routes=builder.routes,
+        visitors=visitors,
+        places=north | south,
+        proven=frozenset(builder.proven),
+        verification_url=certificate["verification_url"],
+    )
+
+
+def _north(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
+    """The first tenant: ``owner`` holds everything everywhere and lives in unit a; ``neighbour`` holds it in unit b only."""
+    (admin,) = builder.sign_in(builder.north, "admin").values()
+    visitors["admin"] = admin
+    role, role_name = _role(builder, admin)
+    rows = [
+        ("owner", "a", None),
+        ("colleague", "a", "candidate"),
+        ("powerless", "a", None),
+        ("leaver", "a", role_name),
+        ("victim-a", "a", None),
+        ("neighbour", "b", role_name),
+        ("victim-b", "b", None),
+    ]
+    people = {name: replace(ids, role=role) for name, ids in _people(builder, admin, builder.north, rows).items()}
+    grant = {
+        "person_id": people["owner"].person_id,
+        "role_id": role,
+        "org_unit_id": people["owner"].tenant,
+        "subtree": True,
+    }
+    builder.ask(admin, "identity POST /api/v1/identity/grants", Call(json=grant))
+    visitors |= builder.sign_in(builder.north, "owner", "colleague", "powerless", "leaver", "neighbour")
+    owner, neighbour = visitors["owner"], visitors["neighbour"]
+    place_a = replace(
+        people["owner"], grant=builder.do(owner, "identity POST /api/v1/identity/grants", people["owner"])["id"]
+    )
+    _identity_commands(builder, visitors, people)
+    place_a = _ledger(builder, owner, _exam(builder, owner, owner, place_a, "exam-of-a"))
+    place_a = _erase(builder, owner, place_a, people["victim-a"])
+    place_b = _erase(
+        builder, owner, _exam(builder, owner, neighbour, people["neighbour"], "exam-of-b"), people["victim-b"]
+    )
+    grants = builder.ask(
+        owner, "identity GET /api/v1/identity/grants", Call(query={"person_id": place_b.person_id})
+    ).json()["grants"]
+    return {"a": place_a, "b": replace(place_b, grant=grants[0]["id"])}
+
+
+def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: Mapping[str, Ids]) -> None:
+    owner, api = visitors["owner"], "identity {} /api/v1/identity/{}".format
+    builder.do(owner, api("POST", "org-units"), people["owner"])
+    builder.do(owner, api("POST", "people"), people["owner"])
+    passing = builder.do(owner, api("POST", "grants"), people["victim-a"])
+    builder.do(owner, api("DELETE", "grants/{grant_id}"), Ids(grant=passing["id"]))
+    builder.do(owner, api("POST", "people/{person_id}/sessions/end"), people["victim-a"])
+    builder.do(visitors["leaver"], "identity POST /api/v1/auth/logout", Ids())
+
+
+def _south(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
+    """The other tenant: ``stranger`` holds everything everywhere in it."""
+    (admin,) = builder.sign_in(builder.south, "admin").values()
+    visitors["south-admin"] = admin
+    role, role_name = _role(builder, admin)
+    people = _people(builder, admin, builder.south, [("stranger", "", role_name), ("victim", "", None)])
+    visitors |= builder.sign_in(builder.south, "stranger")
+    stranger, ids = visitors["stranger"], replace(people["stranger"], role=role)
+    grants = builder.ask(
+        stranger, "identity GET /api/v1/identity/grants", Call(query={"person_id": ids.person_id})
+    ).json()["grants"]
+    ids = _exam(builder, stranger, stranger, replace(ids, grant=grants[0]["id"]), "exam-of-south")
+    ids = _erase(builder, stranger, _ledger(builder, stranger, ids), people["victim"])
+    revoke = "assessment POST /api/v1/assessment/"
+    builder.do(stranger, revoke + "assignments/{assignment_id}/revoke", ids)
+    builder.do(stranger, revoke + "certificates/{certificate_id}/revoke", ids)
+    return {"south": ids}
+
+
+def service_token(house: House, service: str) -> str:
+    """Return a token that a service gets with its own secret."""
+    answer = httpx.post(
+        f"{house.urls['identity']}/oauth/token",
+        data={"grant_type": "client_credentials"},
+        auth=(service, secret_files.secret(house.layout, f"client-{service}")),
+        verify=house.tls,
+        timeout=30.0,
+    )
+    assert answer.is_success, answer.text
+    return str(answer.json()["access_token"])

@@ -1,0 +1,294 @@
+"""For every route that needs a session: what a proper request looks like, and which ids stand in it.
+
+A new route needs a line here before the sweep passes. ``varied`` names the ids of the request, one by one set to somebody
+else's; ``shows`` names the id that whoever owns it finds in the answer.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from sweep.visitor import Call
+from tallystick_contracts.capabilities import GRANTABLE_CAPABILITIES
+
+
+def _id() -> str:
+    return str(uuid4())
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The ids of one place's things. What is not given is of the right form and belongs to nobody."""
+
+    tenant: str = field(default_factory=_id)
+    unit: str = field(default_factory=_id)
+    person_id: str = field(default_factory=_id)
+    person: str = field(default_factory=lambda: "p_" + secrets.token_urlsafe(16))
+    role: str = field(default_factory=_id)
+    grant: str = field(default_factory=_id)
+    evaluation: str = field(default_factory=_id)
+    version: int = 1
+    question: str = field(default_factory=_id)
+    assignment: str = field(default_factory=_id)
+    spare: str = field(default_factory=_id)
+    attempt: str = field(default_factory=_id)
+    submission: str = field(default_factory=_id)
+    remediation: str = field(default_factory=_id)
+    certificate: str = field(default_factory=_id)
+    log: str = field(default_factory=_id)
+    seq: int = 0
+    size: int = 1
+    correlation: str = field(default_factory=lambda: uuid4().hex)
+    job: str = field(default_factory=_id)
+    event: str = field(default_factory=_id)
+    slug: str = "no-such-exam"
+    path: str = "nowhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to ask one route."""
+
+    build: Callable[[Ids], Call]
+    varied: tuple[str, ...] = ()
+    shows: str = ""
+
+
+def _new_mail() -> str:
+    return f"new-{secrets.token_hex(6)}@sweep.example"
+
+
+def exam(slug: str) -> dict[str, Any]:
+    """Return an evaluation of two items that whoever answers ``a`` and ``true`` passes."""
+    return {
+        "slug": slug,
+        "title": "Which way is up",
+        "language": "en",
+        "pass_mark_percent": 50,
+        "time_limit_minutes": 60,
+        "items": [
+            {
+                "id": "q1",
+                "type": "single_choice",
+                "points": 2,
+                "stem": "Which way is up?",
+                "options": {"a": "That way", "b": "The other"},
+                "key": ["a"],
+            },
+            {"id": "q2", "type": "true_false", "points": 1, "stem": "Up is up.", "key": [True]},
+        ],
+    }
+
+
+def _of(main: str, /, **more: Callable[[Ids], object]) -> Callable[[Ids], Call]:
+    """A request with one id in its path (parameter name before ``=``), the rest by ``more``."""
+    parameter, attribute = main.split("=")
+    return lambda ids: Call(
+        path={parameter: getattr(ids, attribute)} | {key: value(ids) for key, value in more.items() if key != "json"},
+        **({"json": more["json"](ids)} if "json" in more else {}),
+    )
+
+
+def _plain(_: Ids) -> Call:
+    return Call()
+
+
+_A, _I, _L, _P = "/api/v1/assessment", "/api/v1/identity", "/api/v1/ledger", "/api/v1/compliance"
+
+
+def _version(ids: Ids) -> dict[str, object]:
+    return {"evaluation_id": ids.evaluation, "version": ids.version}
+
+
+def _feed(aggregate: str) -> tuple[Recipe, ...]:
+    return (Recipe(lambda ids: Call(path={"tenant": ids.tenant, "aggregate": aggregate}), varied=("tenant",)),)
+
+
+ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
+    f"GET {_A}/assignments": (Recipe(_plain, shows="assignment"),),
+    f"POST {_A}/assignments": (
+        Recipe(lambda ids: Call(json=_version(ids) | {"people": [ids.person]}), varied=("evaluation", "person")),
+    ),
+    f"POST {_A}/assignments/{{assignment_id}}/revoke": (Recipe(_of("assignment_id=spare"), varied=("spare",)),),
+    f"POST {_A}/attempts": (
+        Recipe(lambda ids: Call(json={"assignment_id": ids.assignment}), varied=("assignment",)),
+    ),
+    f"GET {_A}/attempts/{{attempt_id}}": (Recipe(_of("attempt_id=attempt"), varied=("attempt",), shows="attempt"),),
+    f"PUT {_A}/attempts/{{attempt_id}}/answers/{{item_id}}": (
+        Recipe(
+            lambda ids: Call(path={"attempt_id": ids.attempt, "item_id": "q1"}, json={"response": "a"}),
+            varied=("attempt",),
+        ),
+    ),
+    f"POST {_A}/attempts/{{attempt_id}}/submission": (Recipe(_of("attempt_id=attempt"), varied=("attempt",)),),
+    f"GET {_A}/certificates": (
+        Recipe(_plain, shows="certificate"),
+        Recipe(lambda ids: Call(query={"evaluation_id": ids.evaluation}), varied=("evaluation",)),
+    ),
+    f"POST {_A}/certificates/issue": (Recipe(lambda ids: Call(json=_version(ids)), varied=("evaluation",)),),
+    f"POST {_A}/certificates/{{certificate_id}}/revoke": (
+        Recipe(_of("certificate_id=certificate", json=lambda _: {"reason": "mistake"}), varied=("certificate",)),
+    ),
+    f"GET {_A}/evaluations": (Recipe(_plain, shows="evaluation"),),
+    f"POST {_A}/evaluations": (Recipe(lambda ids: Call(json=exam(ids.slug))),),
+    f"GET {_A}/evaluations/{{evaluation_id}}": (Recipe(_of("evaluation_id=evaluation"), varied=("evaluation",)),),
+    f"GET {_A}/evaluations/{{evaluation_id}}/versions/{{version}}": (
+        Recipe(_of("evaluation_id=evaluation", version=lambda ids: ids.version), varied=("evaluation",)),
+    ),
+    f"POST {_A}/evaluations/{{evaluation_id}}/versions/{{version}}/releases": (
+        Recipe(
+            _of(
+                "evaluation_id=evaluation",
+                version=lambda ids: ids.version,
+                json=lambda ids: {"unit_ids": [ids.unit]},
+            ),
+            varied=("evaluation", "unit"),
+        ),
+    ),
+    f"GET {_A}/feed/{{tenant}}/{{aggregate}}": _feed("submission"),
+    f"GET {_A}/my/assignments": (Recipe(_plain, shows="assignment"),),
+    f"GET {_A}/my/certificates": (Recipe(_plain, shows="certificate"),),
+    f"GET {_A}/my/results": (Recipe(_plain, shows="submission"),),
+    f"GET {_A}/questions/{{question_id}}/versions/{{version}}": (
+        Recipe(_of("question_id=question", version=lambda _: 1), varied=("question",)),
+    ),
+    f"GET {_A}/remediations": (
+        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",), shows="remediation"),
+    ),
+    f"POST {_A}/remediations": (
+        Recipe(
+            lambda ids: Call(
+                json=_version(ids) | {"item_id": "q2", "new_key": [False], "reason": "Up was meant to be down."}
+            ),
+            varied=("evaluation",),
+        ),
+    ),
+    f"GET {_A}/remediations/{{remediation_id}}": (
+        Recipe(_of("remediation_id=remediation"), varied=("remediation",), shows="remediation"),
+    ),
+    f"POST {_A}/remediations/{{remediation_id}}/apply": (
+        Recipe(_of("remediation_id=remediation"), varied=("remediation",)),
+    ),
+    f"POST {_A}/remediations/{{remediation_id}}/revert": (
+        Recipe(_of("remediation_id=remediation"), varied=("remediation",)),
+    ),
+    f"GET {_A}/scores": (
+        Recipe(_plain, shows="submission"),
+        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",)),
+    ),
+    f"GET {_A}/submissions": (
+        Recipe(_plain, shows="submission"),
+        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",)),
+    ),
+    f"GET {_A}/submissions/{{submission_id}}": (
+        Recipe(_of("submission_id=submission"), varied=("submission",), shows="submission"),
+    ),
+    f"GET {_A}/submissions/{{submission_id}}/scores": (
+        Recipe(_of("submission_id=submission"), varied=("submission",), shows="submission"),
+    ),
+}
+
+IDENTITY: dict[str, tuple[Recipe, ...]] = {
+    "POST /api/v1/auth/logout": (Recipe(_plain),),
+    f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
+    f"GET {_I}/grants": (
+        Recipe(lambda ids: Call(query={"person_id": ids.person_id}), varied=("person_id",), shows="grant"),
+    ),
+    f"POST {_I}/grants": (
+        Recipe(
+            lambda ids: Call(json={"person_id": ids.person_id, "role_id": ids.role, "org_unit_id": ids.unit}),
+            varied=("person_id", "role", "unit"),
+        ),
+    ),
+    f"DELETE {_I}/grants/{{grant_id}}": (Recipe(_of("grant_id=grant"), varied=("grant",)),),
+    f"POST {_I}/imports": (
+        Recipe(
+            lambda ids: Call(json={"rows": [{"org_unit": ids.path, "email": _new_mail(), "display_name": "New One"}]})
+        ),
+    ),
+    f"POST {_I}/introspect": (Recipe(lambda _: Call(json={"token": "nothing"})),),
+    f"GET {_I}/me": (Recipe(_plain, shows="person"),),
+    f"GET {_I}/org-units": (Recipe(_plain, shows="unit"),),
+    f"POST {_I}/org-units": (
+        Recipe(
+            lambda ids: Call(json={"parent_id": ids.unit, "slug": f"s{secrets.token_hex(4)}", "name": "Below"}),
+            varied=("unit",),
+        ),
+    ),
+    f"GET {_I}/people": (Recipe(_plain, shows="person_id"),),
+    f"POST {_I}/people": (
+        Recipe(
+            lambda ids: Call(json={"email": _new_mail(), "display_name": "New One", "org_unit_id": ids.unit}),
+            varied=("unit",),
+        ),
+    ),
+    f"DELETE {_I}/people/{{person_id}}": (
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"}), varied=("person_id",)),
+    ),
+    f"GET {_I}/people/{{person_id}}": (
+        Recipe(_of("person_id=person_id"), varied=("person_id",), shows="person_id"),
+    ),
+    f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"GET {_I}/roles": (Recipe(_plain, shows="role"),),
+    f"POST {_I}/roles": (
+        Recipe(
+            lambda _: Call(
+                json={"name": f"r{secrets.token_hex(4)}", "capabilities": sorted(GRANTABLE_CAPABILITIES)}
+            )
+        ),
+    ),
+    f"PUT {_I}/roles/{{role_id}}": (
+        Recipe(_of("role_id=role", json=lambda _: {"capabilities": sorted(GRANTABLE_CAPABILITIES)}), varied=("role",)),
+    ),
+}
+
+LEDGER: dict[str, tuple[Recipe, ...]] = {
+    f"GET {_L}/entries": (
+        Recipe(lambda ids: Call(query={"correlation": ids.correlation}), varied=("correlation",), shows="log"),
+    ),
+    f"POST {_L}/exports": (Recipe(lambda ids: Call(json={"log_id": ids.log}), varied=("log",)),),
+    f"GET {_L}/feed/{{tenant}}/{{aggregate}}": _feed("export"),
+    f"GET {_L}/logs": (Recipe(_plain, shows="log"),),
+    f"GET {_L}/logs/{{log_id}}/checkpoint": (Recipe(_of("log_id=log"), varied=("log",)),),
+    f"GET {_L}/logs/{{log_id}}/entries": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
+    f"GET {_L}/logs/{{log_id}}/entries/{{seq}}": (Recipe(_of("log_id=log", seq=lambda ids: ids.seq), varied=("log",)),),
+    f"GET {_L}/logs/{{log_id}}/export": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
+    f"GET {_L}/logs/{{log_id}}/export/{{size}}/{{name}}": tuple(
+        Recipe(_of("log_id=log", size=lambda ids: ids.size, name=lambda _, name=name: name), varied=("log",))
+        for name in ("checkpoint", "entries.ndjson", "ledger.vkey")
+    ),
+    f"GET {_L}/logs/{{log_id}}/proofs/consistency": (
+        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"from": 1, "to": ids.size}), varied=("log",)),
+    ),
+    f"GET {_L}/logs/{{log_id}}/proofs/inclusion": (
+        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"seq": 0}), varied=("log",)),
+    ),
+    f"GET {_L}/public-entries/{{tenant}}/{{event_id}}": (
+        Recipe(lambda ids: Call(path={"tenant": ids.tenant, "event_id": ids.event}), varied=("tenant", "event")),
+    ),
+}
+
+PRIVACY: dict[str, tuple[Recipe, ...]] = {
+    f"GET {_P}/erasures": (Recipe(_plain, shows="job"),),
+    f"GET {_P}/erasures/{{job_id}}": (Recipe(_of("job_id=job"), varied=("job",), shows="job"),),
+    "GET /api/v1/privacy/feed/{tenant}/{aggregate}": _feed("key"),
+}
+
+VERIFICATION: dict[str, tuple[Recipe, ...]] = {"GET /api/v1/verification/feed/{tenant}/{aggregate}": _feed("receipt")}
+
+RECIPES: dict[str, tuple[Recipe, ...]] = {
+    f"{service} {route}": recipes
+    for service, table in (
+        ("assessment", ASSESSMENT),
+        ("identity", IDENTITY),
+        ("ledger", LEDGER),
+        ("privacy", PRIVACY),
+        ("verification", VERIFICATION),
+    )
+    for route, recipes in table.items()
+}
+"""Recipes of every route that needs a session, by the route's name."""

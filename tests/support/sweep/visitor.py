@@ -1,0 +1,101 @@
+"""A person at a browser, one request at a time: cookies, CSRF, renewal of the session, and answers made comparable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+    from sweep.routes import Route
+
+CSRF_COOKIE = "__Host-tally_csrf"
+NOTHING: Any = object()
+"""No body at all, which is not the same as ``null``."""
+_UNCOMPARED = frozenset({"date", "x-correlation-id"})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is put into one route's request."""
+
+    path: Mapping[str, object] = field(default_factory=dict)
+    query: Mapping[str, object] = field(default_factory=dict)
+    json: Any = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response without what differs from request to request: date and correlation id."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Visitor:
+    """Somebody who sends requests; signed in if he has cookies."""
+
+    def __init__(
+        self, urls: Mapping[str, str], tls: ssl.SSLContext, cookies: httpx.Cookies | None = None, *, name: str = "nobody"
+    ) -> None:
+        self.name = name
+        self._urls = urls
+        self.http = httpx.Client(verify=tls, timeout=30.0, cookies=cookies)
+
+    def close(self) -> None:
+        self.http.close()
+
+    def send(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """Send one request, with CSRF token and a fresh Idempotency-Key where it is unsafe; renew the session if it ended."""
+        answer = self.request(route, call, headers=headers)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and self.http.cookies.get(CSRF_COOKIE):
+            renewed = self.http.post(f"{self._urls['identity']}/session/refresh")
+            if renewed.is_success:
+                answer = self.request(route, call, headers=headers)
+        return answer
+
+    def request(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        """Send it once, whatever comes."""
+        return self.raw(
+            route.folder,
+            route.method,
+            route.path.format(**call.path),
+            query=call.query,
+            headers=headers,
+            **({} if call.json is NOTHING else {"json": call.json}),
+        )
+
+    def raw(
+        self,
+        folder: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **body: Any,
+    ) -> httpx.Response:
+        """Send anything to a service."""
+        sent: dict[str, str] = {}
+        if method not in {"GET", "HEAD"}:
+            sent["Idempotency-Key"] = f"sweep-{uuid4().hex}"
+            if token := self.http.cookies.get(CSRF_COOKIE):
+                sent["X-CSRF-Token"] = token
+        params = {name: str(value) for name, value in (query or {}).items()} or None
+        return self.http.request(
+            method, self._urls[folder] + path, params=params, headers=sent | dict(headers or {}), **body
+        )
+
+
+def comparable(response: httpx.Response) -> Answer:
+    """Return the answer with its date and correlation id taken out."""
+    correlation = response.headers.get("x-correlation-id", "").encode()
+    body = response.content.replace(correlation, b"-") if correlation else response.content
+    kept = tuple(sorted((name, value) for name, value in response.headers.items() if name not in _UNCOMPARED))
+    return Answer(response.status_code, kept, body)
