@@ -71,7 +71,7 @@ def bare(path: Path) -> tuple[int, bytes]:
 
 def _fold_pairs(rows: list[list[bytes]]) -> None:
     for level, row in enumerate(rows):
-        if len(row) < 2:
+        if len(row) < _PAIR:
             continue
         pairs = iter(row[: len(row) & ~1])
         folded = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
@@ -101,7 +101,7 @@ def _write_log(folder: Path, entries: int) -> None:
             prev = leaf_hash(line)
             file.write(line + b"\n")
             leaves.append(prev)
-            if len(leaves) == 4096:
+            if len(leaves) == _LEAVES_AT_ONCE:
                 tree, leaves = tree.extend(leaves), []
     (folder / "checkpoint").write_bytes(checkpoint(tree.extend(leaves)))
     (folder / "ledger.vkey").write_text(f"{SIGNER.verifier}\n")

@@ -1,4 +1,4 @@
-"""Databases with only the chassis' tables, for services that do not exist: the chassis is tested without any of them."""
+"""Databases with only the chassis' tables: the chassis is tested without any service."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
-from tallystick_cli.stack import database_setup
-from tallystick_cli.stack.temporary import Databases
-
 from tallystick_chassis.database import connection_arguments
 from tallystick_chassis.schema import create_chassis_tables
+from tallystick_cli.stack import database_setup
+from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.topology import ServiceName
 
 if TYPE_CHECKING:

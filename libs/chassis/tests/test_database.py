@@ -11,16 +11,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
-
-from tallystick_cli.stack.database_setup import run_sql
-from tallystick_cli.stack.errors import ServerFailedError
-
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError, connection_arguments
 from tallystick_chassis.ids import OrgUnitId, TenantId
 from tallystick_chassis.scope import ALL_UNITS, Scope, ScopeError
 from tallystick_chassis.self_test import SelfTestError, findings, self_test
 from tallystick_chassis.tables import directory_people, directory_tenants, events, outbox
 from tallystick_chassis.transaction import ConcurrencyError, EventDraft
+from tallystick_cli.stack.database_setup import run_sql
+from tallystick_cli.stack.errors import ServerFailedError
 from tallystick_contracts.generated.assessment import CredentialPublished
 from tallystick_contracts.generated.identity import OrgUnitCreated, TenantCreated
 from tallystick_contracts.topology import ServiceName
@@ -33,6 +31,10 @@ if TYPE_CHECKING:
 ONE, OTHER = TenantId(uuid4()), TenantId(uuid4())
 NORTH, SOUTH = OrgUnitId(uuid4()), OrgUnitId(uuid4())
 SERVICE = ServiceName.PRIVACY
+
+
+class HalfWayError(Exception):
+    """A transaction that goes no further."""
 
 
 def _scope(tenant: TenantId = ONE, *units: OrgUnitId) -> Scope:
@@ -97,9 +99,9 @@ async def test_without_a_scope_nothing_is_seen_and_nothing_can_be_written(databa
 @pytest.mark.parametrize("garbage", ["not-a-uuid", "' or true --", "*"])
 async def test_a_garbage_tenant_setting_is_an_error_and_never_all_rows(database: Database, garbage: str) -> None:
     await _add_tenant(database, ONE, "one")
-    with pytest.raises(DBAPIError, match="uuid"):
-        async with database.unscoped() as connection:
-            await connection.execute(text("select set_config('app.tenant_id', :garbage, true)"), {"garbage": garbage})
+    async with database.unscoped() as connection:
+        await connection.execute(text("select set_config('app.tenant_id', :garbage, true)"), {"garbage": garbage})
+        with pytest.raises(DBAPIError, match="uuid"):
             await connection.execute(select(directory_tenants))
 
 
@@ -139,10 +141,13 @@ async def test_rows_of_another_org_unit_are_neither_seen_nor_written(database: D
 
 
 async def test_a_failed_transaction_leaves_nothing_and_the_connection_no_scope(database: Database) -> None:
-    with pytest.raises(RuntimeError, match="half-way"):
+    async def fail_half_way() -> None:
         async with database.transaction(_scope(ONE)) as tx:
             await tx.execute(insert(directory_tenants).values(tenant_id=ONE, slug="one", name="one"))
-            raise RuntimeError("half-way")  # noqa: EM101, TRY003 - a test's own
+            raise HalfWayError
+
+    with pytest.raises(HalfWayError):
+        await fail_half_way()
     assert await _slugs(database, _scope(ONE)) == []
     async with database.unscoped() as connection:
         left = (await connection.execute(text("select current_setting('app.tenant_id', true)"))).scalar_one()

@@ -3,7 +3,6 @@
 from uuid import uuid4
 
 import pytest
-
 from tallystick_chassis.ids import OrgUnitId, TenantId, new_person_ref, new_secret
 from tallystick_chassis.scope import ALL_UNITS, Scope, ScopeError
 

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -136,7 +137,7 @@ class UrlSource:
         url = f"{self._base}/{name}"
         try:
             with self._opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 (the scheme is checked by open_sources)
-                if response.status != 200:
+                if response.status != HTTPStatus.OK:
                     message = f"{url} answered {response.status}"
                     raise AuditError(message)
                 yield response

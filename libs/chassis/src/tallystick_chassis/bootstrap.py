@@ -1,7 +1,7 @@
 """The SQL that an administrator runs once for each service: roles, schema, and nothing else.
 
-Four roles a service: an owner that cannot log in, a migrator that may become the owner, a runtime role that owns nothing, and a
-narrow duty role for what crosses tenants (relay, ledger writer).
+Four roles a service: an owner that cannot log in, a migrator that may become the owner, a runtime role that owns
+nothing, and a narrow duty role for what crosses tenants (relay, ledger writer).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _quoted(text: str) -> str:
 
 
 def role_sql(service: str, passwords: RolePasswords) -> list[str]:
-    """Return the statements that make the service's roles, once for the whole cluster of databases. Safe to run again."""
+    """Return the statements that make the service's roles, once for all databases of a server. Safe to run again."""
     roles = [("owner", "nologin", "")] + [
         (kind, "login", f" password {_quoted(password)}")
         for kind, password in (("migrate", passwords.migrate), ("app", passwords.app), ("duty", passwords.duty))
@@ -44,7 +44,7 @@ def role_sql(service: str, passwords: RolePasswords) -> list[str]:
 
 
 def schema_sql(service: str, database: str) -> list[str]:
-    """Return the statements that make the service's schema in ``database``; run them connected to it. Safe to run again."""
+    """Return the statements that make the service's schema; run them connected to ``database``, again if need be."""
     owner = f"tally_{service}_owner"
     logins = ", ".join(f"tally_{service}_{kind}" for kind in ("migrate", "app", "duty"))
     return [

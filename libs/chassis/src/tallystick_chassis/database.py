@@ -1,7 +1,8 @@
 """The way to the database: a transaction in one scope, or a duty without one.
 
-``async with database.transaction(scope) as tx`` begins, sets the scope for this transaction alone, yields, commits. There is no
-other way to tenants' rows. Nothing else commits, so a failed COMMIT raises where the request can still answer 500.
+``async with database.transaction(scope) as tx`` begins, sets the scope for this transaction alone, yields, commits.
+There is no other way to tenants' rows. Nothing else commits, so a failed COMMIT raises where the request can still
+answer 500.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Database(_Connections):
 
     @asynccontextmanager
     async def unscoped(self) -> AsyncIterator[AsyncConnection]:
-        """Begin without a scope: no siloed row can be seen or written. For the self-test, readiness and narrow SQL functions."""
+        """Begin without a scope: no siloed row is in reach. For the self-test, readiness and narrow SQL functions."""
         async with self.engine.begin() as connection:
             yield connection
 

@@ -72,9 +72,7 @@ class NoSuchDeadLetterError(LookupError):
     """There is no such dead letter in the state that the operation needs."""
 
 
-async def bury(
-    tx: Transaction, one: Received, *, consumer: str, error: str, attempts: int, first_at: datetime
-) -> None:
+async def bury(tx: Transaction, one: Received, *, consumer: str, error: str, attempts: int, first_at: datetime) -> None:
     """Store ``one`` as an open dead letter."""
     row = insert(dead_letters).values(
         tenant_id=one.tenant,

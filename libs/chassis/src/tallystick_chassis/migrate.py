@@ -1,8 +1,8 @@
 """Migrations: Alembic for each service, run as the schema's owner, which nobody can log in as but only become.
 
 Each service keeps its revisions in ``migrations/versions`` (main database) and, where it has a key store, in
-``key_migrations/versions``. The version table stands in the service's own schema, so services migrate without knowing of each
-other. A revision calls ``op`` and the functions of ``schema.py`` and ``policies.py``.
+``key_migrations/versions``. The version table stands in the service's own schema, so services migrate without knowing
+of each other. A revision calls ``op`` and the functions of ``schema.py`` and ``policies.py``.
 """
 
 from __future__ import annotations

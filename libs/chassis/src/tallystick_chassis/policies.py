@@ -1,7 +1,7 @@
 """Row-level security, as migrations apply it: one silo per tenant and unit, and narrow doors for duties.
 
-The settings are read as ``(select current_setting(…))``: bare, Postgres evaluates them for each row and is five times slower.
-``nullif`` is there because a setting is the empty string, not null, after the transaction that set it.
+The settings are read as ``(select current_setting(…))``: bare, Postgres evaluates them for each row and is five times
+slower. ``nullif`` is there because a setting is the empty string, not null, after the transaction that set it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def duty_role(service: str) -> str:
 def silo(
     op: Operations, service: str, table: str, *, by_unit: bool = False, grants: str = "select, insert", schema: str = ""
 ) -> None:
-    """Close ``table`` to all but the scope's tenant (and, ``by_unit``, its org units) and grant the runtime role ``grants``.
+    """Close ``table`` to all but the scope's tenant (``by_unit``: and its units); grant the runtime role ``grants``.
 
     The policy binds the owner as well (FORCE) and holds for reading and writing alike. ``UPDATE`` and ``DELETE`` are
     had only by naming them in ``grants``.
@@ -48,7 +48,7 @@ def silo(
 
 
 def duty(op: Operations, service: str, table: str, *, commands: tuple[str, ...], columns: str = "") -> None:
-    """Give the service's duty role ``commands`` (``select``, ``insert``, ``update``, ``delete``) on all tenants' rows of ``table``.
+    """Give the service's duty role ``commands`` (such as ``select``) on all tenants' rows of ``table``.
 
     ``columns`` narrows a select to the named columns, as in ``tenant_id, id``.
     """

@@ -1,4 +1,4 @@
-"""The first migration's share that every service has in common: the tables of ``tables.py``, with silo and duty policies."""
+"""What every service's first migration has in common: the tables of ``tables.py``, with silo and duty policies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _READ = ("select",)
 
 
 def create_chassis_tables(op: Operations, service: str) -> None:
-    """Create events, outbox, feed, inbox and the other common tables in the service's schema, closed by row-level security."""
+    """Create events, outbox, feed, inbox and the other common tables, closed by row-level security."""
     connection = op.get_bind().execution_options(schema_translate_map={None: service})
     METADATA.create_all(connection, checkfirst=False)
 

@@ -1,6 +1,7 @@
 """The scope of a transaction: for which tenant, which org units, by whom, in which correlation.
 
-Row-level security reads it from the transaction's settings. A scope that is missing or malformed is refused, never widened.
+Row-level security reads it from the transaction's settings. A scope that is missing or malformed is refused, never
+widened.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class ScopeError(ValueError):
 
 
 class AllUnits(enum.Enum):
-    """The marker for every org unit of one tenant. Only duties (consumers, jobs) may hold it, never a person's request."""
+    """Every org unit of one tenant. Only duties (consumers, jobs) may hold it, never a person's request."""
 
     ALL = "*"
 
@@ -74,7 +75,7 @@ class Scope:
 
     @property
     def units_setting(self) -> str:
-        """The value of ``app.org_units``: ``*``, or the unit ids with commas between; empty means that no unit is in reach."""
+        """The value of ``app.org_units``: ``*``, or unit ids with commas between; empty: no unit is in reach."""
         if isinstance(self.org_units, AllUnits):
             return self.org_units.value
         return ",".join(sorted(str(unit) for unit in self.org_units))

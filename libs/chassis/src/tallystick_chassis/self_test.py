@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Row
 
     from tallystick_chassis.database import Database
 
@@ -25,13 +27,15 @@ _ROLE = text(
 )
 _TABLES = text(
     "select c.relname, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner) = current_user as owned, "
-    "exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnotnull) as has_tenant, "
+    "exists (select from pg_attribute a "
+    "  where a.attrelid = c.oid and a.attname = 'tenant_id' and a.attnotnull) as has_tenant, "
     "exists (select from pg_policy p where p.polrelid = c.oid and "
     "  (select oid from pg_roles where rolname = current_user) = any(p.polroles)) as has_policy, "
     "exists (select from pg_policy p where p.polrelid = c.oid and ("
     "  coalesce(pg_get_expr(p.polqual, p.polrelid), '') = 'true' or "
     "  coalesce(pg_get_expr(p.polwithcheck, p.polrelid), '') = 'true') "
-    "  and (0 = any(p.polroles) or (select oid from pg_roles where rolname = current_user) = any(p.polroles))) as open_policy "
+    "  and (0 = any(p.polroles) or (select oid from pg_roles where rolname = current_user) = any(p.polroles))"
+    "  ) as open_policy "
     "from pg_class c join pg_namespace n on n.oid = c.relnamespace "
     "where n.nspname = :schema and c.relkind in ('r', 'p') order by 1"
 )
@@ -49,41 +53,44 @@ class SelfTestError(RuntimeError):
         super().__init__("row-level security self-test failed: " + "; ".join(self.findings))
 
 
+_ROLE_FAULTS = (
+    ("rolsuper", "is a superuser"),
+    ("rolbypassrls", "bypasses row-level security"),
+    ("rolcreaterole", "may create roles"),
+    ("rolcreatedb", "may create databases"),
+    ("may_own", "may become the owner"),
+    ("may_create", "may create tables"),
+)
+
+
 async def findings(database: Database) -> list[str]:
     """Return what is wrong with the service's role, tables and views; empty when all holds."""
     schema = database.service
-    found = []
     async with database.unscoped() as connection:
         role = (await connection.execute(_ROLE, {"owner": f"tally_{schema}_owner", "schema": schema})).one()
-        for attribute, wrong in (
-            ("rolsuper", "is a superuser"),
-            ("rolbypassrls", "bypasses row-level security"),
-            ("rolcreaterole", "may create roles"),
-            ("rolcreatedb", "may create databases"),
-            ("may_own", "may become the owner"),
-            ("may_create", "may create tables"),
-        ):
-            if getattr(role, attribute):
-                found.append(f"role {role.name} {wrong}")
         tables = (await connection.execute(_TABLES, {"schema": schema})).all()
-        if not tables:
-            found.append(f"schema {schema} has no tables: run its migrations")
-        for table in tables:
-            if table.owned:
-                found.append(f"table {table.relname} belongs to the runtime role")
-            if table.relname in UNSILOED:
-                continue
-            if not table.has_tenant:
-                found.append(f"table {table.relname} has no tenant_id that is not null")
-            if not (table.relrowsecurity and table.relforcerowsecurity):
-                found.append(f"table {table.relname} does not force row-level security")
-            if not table.has_policy:
-                found.append(f"table {table.relname} has no policy for the runtime role")
-            if table.open_policy:
-                found.append(f"table {table.relname} has a policy that lets every row through")
-        views = (await connection.execute(_VIEWS, {"schema": schema})).scalars()
-        found.extend(f"view {view} is not security_invoker" for view in views)
-    return found
+        views = (await connection.execute(_VIEWS, {"schema": schema})).scalars().all()
+    found = [f"role {role.name} {wrong}" for attribute, wrong in _ROLE_FAULTS if getattr(role, attribute)]
+    if not tables:
+        found.append(f"schema {schema} has no tables: run its migrations")
+    for table in tables:
+        found += [f"table {table.relname} {wrong}" for wrong in _table_faults(table)]
+    return found + [f"view {view} is not security_invoker" for view in views]
+
+
+def _table_faults(table: Row[Any]) -> Iterator[str]:
+    if table.owned:
+        yield "belongs to the runtime role"
+    if table.relname in UNSILOED:
+        return
+    if not table.has_tenant:
+        yield "has no tenant_id that is not null"
+    if not (table.relrowsecurity and table.relforcerowsecurity):
+        yield "does not force row-level security"
+    if not table.has_policy:
+        yield "has no policy for the runtime role"
+    if table.open_policy:
+        yield "has a policy that lets every row through"
 
 
 async def self_test(database: Database) -> None:

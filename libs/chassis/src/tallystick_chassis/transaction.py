@@ -1,7 +1,7 @@
 """One transaction in one scope: statements, and the event store.
 
-Events are appended to streams with optimistic concurrency; their canonical bytes are stored once and published as they are.
-Each stored event has its outbox row in the same transaction, so no effect commits without its record.
+Events are appended to streams with optimistic concurrency; their canonical bytes are stored once and published as they
+are. Each stored event has its outbox row in the same transaction, so no effect commits without its record.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from uuid import UUID
 
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
+from tallystick_contracts.envelope import Event, decode_event, encode_event
+from tallystick_contracts.registry import REGISTRY
 
 from tallystick_chassis.ids import EventId, OrgUnitId, PersonRef, new_id
 from tallystick_chassis.tables import events as events_table
 from tallystick_chassis.tables import outbox as outbox_table
-from tallystick_contracts.envelope import Event, decode_event, encode_event
-from tallystick_contracts.registry import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import CursorResult, Executable
     from sqlalchemy.ext.asyncio import AsyncConnection
+    from tallystick_contracts.message import EventData
 
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.scope import Scope
-    from tallystick_contracts.message import EventData
 
 _UNIQUE_VIOLATION = "23505"
 
@@ -79,7 +79,9 @@ class Transaction:
         return await self.connection.execute(statement, parameters)
 
     async def append(self, stream: str, expected_version: int, drafts: Sequence[EventDraft]) -> list[StoredEvent]:
-        """Append events to ``stream`` after version ``expected_version`` (0: the stream is new), each with its outbox row.
+        """Append events to ``stream``, each with its outbox row.
+
+        ``expected_version`` is the version that the stream has now; 0: the stream is new.
 
         Raises:
             ConcurrencyError: if the stream has another version by now. The transaction is spent.
@@ -148,7 +150,7 @@ class Transaction:
         return StoredEvent(EventId(draft.id), stream, version, kind.type, kind.aggregate, body)
 
     async def load(self, stream: str, *, after: int = 0) -> list[Event]:
-        """Return the stream's events after version ``after``, oldest first, decoded and brought to their newest version."""
+        """Return the stream's events after version ``after``, oldest first, each upcast to its newest version."""
         rows = await self.connection.execute(
             select(events_table.c.body)
             .where(

@@ -109,7 +109,7 @@ def parse_time(text: str) -> datetime:
     return time
 
 
-def encode_event(  # noqa: PLR0913 (the envelope's fields, by name)
+def encode_event(
     data: EventData,
     *,
     id: UUID,  # noqa: A002 (the envelope's own name for it)

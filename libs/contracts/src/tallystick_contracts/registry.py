@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from tallystick_contracts.errors import UnknownEventTypeError
-from tallystick_contracts.generated import assessment, authz, identity, ledger, privacy, verification
+from tallystick_contracts.generated import assessment, authz, identity, ledger, ops, privacy, verification
 from tallystick_contracts.message import EventData, EventType, LogKind
 from tallystick_contracts.upcasters import UPCASTERS, Upcaster
 
@@ -60,7 +60,7 @@ class Registry:
 
         So `source_seq` has no gaps within a log. An aggregate that `source` lacks is an `UnknownEventTypeError`.
         """
-        # authz.* has no service of its own: its aggregates exist in every source.
+        # authz.* and ops.* have no service of their own: their aggregates exist in every source.
         keys = {(source, aggregate), (None, aggregate)}
         if keys.isdisjoint(self._aggregates):
             message = f"no aggregate {aggregate!r} of {source!r}"
@@ -76,6 +76,7 @@ REGISTRY = Registry(
         *verification.EVENT_TYPES,
         *privacy.EVENT_TYPES,
         *authz.EVENT_TYPES,
+        *ops.EVENT_TYPES,
     )
 )
 

@@ -20,7 +20,7 @@ Generated from the event registry (`proto/`) by `make proto`; do not edit.
 - **Pseudonyms**: random references (P1), in clear.
 - **OCSF**: class and activity of the export, and the status where the type decides it.
 - A **public** entry has its service as actor, and no org unit, subject, correlation, causation or trace.
-- Events of `authz` are emitted by every service under its own name.
+- Events of `authz` and `ops` are emitted by every service under its own name.
 """
 
 
@@ -30,7 +30,7 @@ def render() -> str:
     for source in (*ServiceName, None):
         rows = [_row(entry) for entry in REGISTRY if entry.service == source]
         sections.append(
-            f"\n## {source or 'authz (every service)'}\n\n"
+            f"\n## {source or 'every service'}\n\n"
             "| Type | Version | Log | Must record | Sealed | Pseudonyms | OCSF | What happened |\n"
             "|---|---|---|---|---|---|---|---|\n" + "".join(rows)
         )

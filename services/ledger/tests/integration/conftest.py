@@ -1,4 +1,4 @@
-"""What the ledger's integration tests start from: its tables in a database of their own, a clock, and sources that send events."""
+"""What the ledger's integration tests start from: its tables in a database, a clock, and a source of events."""
 
 from __future__ import annotations
 

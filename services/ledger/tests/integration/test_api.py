@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tallystick_ledger.writing.arrival import Arrival
     from tallystick_ledger.writing.writer import LedgerWriter
 
-    from .conftest import FakeSource, LedgerReader, SettableClock
+    from .conftest import FakeSource, LedgerReader
 
 BASE = "/api/v1/ledger"
 SEED = bytes(range(32))
@@ -242,7 +242,7 @@ async def test_inclusion_and_consistency_proofs_hold(client: httpx.AsyncClient, 
     ],
 )
 async def test_positions_that_cannot_be_are_problems(
-    client: httpx.AsyncClient, people: People, filled: Filled, path: str, status: int, code: str
+    *, client: httpx.AsyncClient, people: People, filled: Filled, path: str, status: int, code: str
 ) -> None:
     auditor = people.sign_in(filled.tenant, "ledger.read")
     answer = await client.get(f"{BASE}/logs/{filled.compliance}/{path}", headers=auditor)

@@ -92,6 +92,7 @@ async def test_what_comes_after_the_closing_goes_to_the_next_month(
 @pytest.mark.usefixtures("november")
 @pytest.mark.parametrize("moment", ["before the event", "after the event"])
 async def test_a_crash_in_between_is_made_good_by_the_next_run(
+    *,
     closer: LogCloser,
     reader: LedgerReader,
     tenant: TenantId,
@@ -112,7 +113,7 @@ async def test_a_crash_in_between_is_made_good_by_the_next_run(
             await closer.close(DECEMBER)
     else:
         monkeypatch.setattr(closing, "_ANNOUNCED", None)
-        with pytest.raises(Exception, match="NoneType|executable|Not an"):
+        with pytest.raises(Exception, match=r"NoneType|executable|Not an"):
             await closer.close(DECEMBER)
     monkeypatch.undo()
     (log,) = await reader.logs(tenant)

@@ -30,7 +30,7 @@ COLUMNS = (
     "tenant_id, log_id, seq, org_unit_id, origin, line, event_size, leaf_hash, prev_hash, recorded, source, aggregate, "
     "source_seq, event_id, type, actor"
 )
-INSERT = f"insert into ledger.entries ({COLUMNS}) values ({', '.join(f'${n}' for n in range(1, 17))})"
+INSERT = f"insert into ledger.entries ({COLUMNS}) values ({', '.join(f'${n}' for n in range(1, 17))})"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True)
@@ -269,8 +269,8 @@ async def test_a_log_cannot_be_rewritten_by_hand(
 async def test_a_log_is_opened_empty(log: asyncpg.Record, superuser: asyncpg.Connection) -> None:
     with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="must be opened empty"):
         await superuser.execute(
-            "insert into ledger.logs select tenant_id, org_unit_id, gen_random_uuid(), 'audit', '2026-11', 'o', 5, head, "
-            "last_recorded, opened_at from ledger.logs where id = $1",
+            "insert into ledger.logs select tenant_id, org_unit_id, gen_random_uuid(), 'audit', '2026-11', 'o', 5, "
+            "head, last_recorded, opened_at from ledger.logs where id = $1",
             log["id"],
         )
     assert log["size"] == 2

@@ -243,6 +243,7 @@ STEPS = ("lock_log", "read_state", "append")
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
 async def test_a_connection_that_dies_between_any_two_statements_leaves_nothing_and_loses_nothing(
+    *,
     writer: LedgerWriter,
     source: FakeSource,
     tenant: TenantId,

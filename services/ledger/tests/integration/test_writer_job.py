@@ -1,4 +1,4 @@
-"""The writer's loop on real NATS: what sources publish is recorded, answered with receipts, and never dropped in silence."""
+"""The writer's loop on real NATS: what is published is recorded, answered with receipts, never dropped in silence."""
 
 from __future__ import annotations
 
@@ -79,6 +79,7 @@ async def drain(job: WriterJob, steps: int = 10) -> None:
 
 
 async def test_what_is_published_is_recorded_and_answered_with_a_receipt(
+    *,
     job: WriterJob,
     identity_bus: Bus,
     receipts: Pull,
@@ -101,6 +102,7 @@ async def test_what_is_published_is_recorded_and_answered_with_a_receipt(
 
 
 async def test_a_second_delivery_is_answered_with_a_receipt_again(
+    *,
     job: WriterJob,
     identity_bus: Bus,
     receipts: Pull,
@@ -136,7 +138,8 @@ async def test_a_second_delivery_is_answered_with_a_receipt_again(
         (lambda one, _tenant: BusMessage(message(one).subject, b"x" * 70_000, {"source-seq": "1"}), "too_large"),
     ],
 )
-async def test_what_breaks_its_contract_is_quarantined_with_an_alarm(  # noqa: PLR0917 - fixtures
+async def test_what_breaks_its_contract_is_quarantined_with_an_alarm(
+    *,
     job: WriterJob,
     identity_bus: Bus,
     source: FakeSource,
@@ -168,6 +171,7 @@ async def test_a_subject_without_a_tenant_is_quarantined_at_the_platforms(
 
 
 async def test_another_event_under_a_recorded_number_is_quarantined(
+    *,
     job: WriterJob,
     identity_bus: Bus,
     source: FakeSource,
@@ -200,6 +204,7 @@ async def test_a_source_cannot_speak_for_another(
 
 
 async def test_one_tenants_trouble_stops_no_other(
+    *,
     job: WriterJob,
     identity_bus: Bus,
     source: FakeSource,

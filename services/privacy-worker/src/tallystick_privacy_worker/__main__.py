@@ -1,6 +1,7 @@
 """``python -m tallystick_privacy_worker api|worker|migrate``."""
 
 from tallystick_chassis.process import main
+
 from tallystick_privacy_worker.app import SERVICE
 
 main(SERVICE)

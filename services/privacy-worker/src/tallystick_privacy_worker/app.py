@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
+
 from tallystick_privacy_worker import consumers
 from tallystick_privacy_worker.erasure import commands, store
 from tallystick_privacy_worker.erasure.api import get_erasure, list_erasures

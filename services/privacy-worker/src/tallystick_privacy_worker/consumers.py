@@ -8,6 +8,7 @@ from uuid import UUID
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 from tallystick_contracts.generated.identity import UserCreated, UserDeleted
 from tallystick_contracts.registry import ERASURE_RECEIPTS, ErasureReceipt
+
 from tallystick_privacy_worker.erasure.commands import order
 from tallystick_privacy_worker.erasure.domain import Receipt
 from tallystick_privacy_worker.erasure.store import add_receipts

@@ -10,7 +10,7 @@ DEFAULT_BACKUP_RETENTION_DAYS = 35
 
 
 class PrivacySettings(Settings, frozen=True, kw_only=True):
-    """``backup_retention_days``: how long backups of the key store are kept; an erased key is gone for good after that."""
+    """``backup_retention_days``: how long backups of the key store are kept; then an erased key is gone for good."""
 
     keys_dsn: Secret
     kek: KeyEncryptionKeys

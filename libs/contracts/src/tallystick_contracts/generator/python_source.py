@@ -4,7 +4,7 @@ import re
 import textwrap
 
 from tallystick_contracts.generator.schema import (
-    ANY_SERVICE,
+    EVERY_SERVICE,
     EnumSchema,
     EventSchema,
     FieldSchema,
@@ -103,7 +103,7 @@ def _entry(message: MessageSchema, event: EventSchema, package: PackageSchema) -
     return f"""    EventType(
         type={event.type!r},
         version={event.version},
-        service={None if service == ANY_SERVICE else service!r},
+        service={None if service in EVERY_SERVICE else service!r},
         aggregate={aggregate!r},
         verb={verb!r},
         log=LogKind.{event.log.name},

@@ -19,7 +19,7 @@ from tallystick_contracts.message import LogKind, PiiClass
 
 SEALED = "tallystick.common.v1.Sealed"
 OPTIONS_PACKAGE = "tallystick.options.v1"
-ANY_SERVICE = "authz"  # the one prefix that every service emits under its own name
+EVERY_SERVICE = frozenset({"authz", "ops"})  # the prefixes that every service emits under its own name
 
 Field = descriptor_pb2.FieldDescriptorProto
 SCALARS = {

@@ -1,7 +1,7 @@
 """The readers' SQL, in the reader's scope: row-level security decides what is there.
 
-A log's row belongs to the root unit, and whoever reads its entries, checkpoints and hashes has found that row first. So a
-log is read whole by those who hold the capability in the root unit, and by nobody else.
+A log's row belongs to the root unit, and whoever reads its entries, checkpoints and hashes has found that row first.
+So a log is read whole by those who hold the capability in the root unit, and by nobody else.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def build_batch(
 
 
 def chain(log: Log, arrivals: Sequence[Arrival], recorded: datetime) -> tuple[list[bytes], list[bytes]]:
-    """Return the lines and their leaf hashes: what ``build_line`` gives, with what is the same in all of them made once."""
+    """Return the lines and their leaf hashes: what ``build_line`` gives, with what all share made once."""
     before_prev = f',"log":"{log.origin}","prev":"'.encode()
     before_seq = f'","recorded":"{format_recorded(recorded)}","seq":'.encode()
     prev = log.head

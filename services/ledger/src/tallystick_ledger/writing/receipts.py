@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID  # noqa: TC003 - the tuple's types are kept at run time
+from uuid import UUID
 
 from tallystick_chassis.bus import BusMessage
 from tallystick_contracts.topology import receipt_subject
 from tallystick_tlog.entry import format_recorded
 from tallystick_tlog.receipt import Receipt, ReceiptEvent
 
-from tallystick_ledger.writing.arrival import Feed  # noqa: TC001 - as above
+from tallystick_ledger.writing.arrival import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from datetime import datetime
+
     from tallystick_chassis.ids import TenantId
 
     from tallystick_ledger.writing.batch import Batch

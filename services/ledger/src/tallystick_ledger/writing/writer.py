@@ -1,7 +1,7 @@
 """The writer: one transaction for each batch and log, with one writer at a time for each log.
 
-Whatever happens between two statements, the transaction either stands with its checkpoint or has not been. What it knows
-of the feeds is what is recorded, so nothing has to be remembered outside the database.
+Whatever happens between two statements, the transaction either stands with its checkpoint or has not been. What it
+knows of the feeds is what is recorded, so nothing has to be remembered outside the database.
 """
 
 from __future__ import annotations

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
 from litestar import get
 from litestar.params import Parameter
-
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
+
 from tallystick_privacy_worker.erasure import store
 from tallystick_privacy_worker.erasure.domain import Receipt, missing_services
 from tallystick_privacy_worker.erasure.store import ErasureJob
 
 MAX_PAGE = 200
+DEFAULT_PAGE = 50
 
 
 class ErasureSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +80,10 @@ def _report(receipt: Receipt) -> StoreReport:
 
 @get("/api/v1/compliance/erasures", opt={"capability": Capability.PRIVACY_MANAGE})
 async def list_erasures(
-    tenant_scope: Scope, runtime: Runtime, after: UUID | None = None, limit: int = Parameter(default=50, ge=1, le=MAX_PAGE)
+    tenant_scope: Scope,
+    runtime: Runtime,
+    after: UUID | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
 ) -> ErasurePage:
     """List erasures by job id."""
     async with runtime.database.transaction(tenant_scope) as tx:

@@ -1,4 +1,4 @@
-"""The steps of an erasure. Each is one transaction and may be taken again: after a crash the job goes on where it stood."""
+"""The steps of an erasure: one transaction each, to be taken again after a crash, so the job goes on where it stood."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tallystick_contracts.generated.privacy import (
     StoreReceipt,
     UserAnonymised,
 )
+
 from tallystick_privacy_worker.erasure import store
 from tallystick_privacy_worker.erasure.domain import JobState, Receipt, Step, irrecoverable_after, next_step
 from tallystick_privacy_worker.erasure.store import ErasureJob
@@ -32,10 +33,8 @@ def _stream(job_id: UUID) -> str:
     return f"erasure:{job_id}"
 
 
-async def order(
-    tx: Transaction, *, job_id: UUID, person: PersonRef, key_id: str, unit: OrgUnitId
-) -> None:
-    """Open the job and tell every service; ``job_id`` is the deletion's event id, so that one deletion makes one job."""
+async def order(tx: Transaction, *, job_id: UUID, person: PersonRef, key_id: str, unit: OrgUnitId) -> None:
+    """Open the job and tell every service; ``job_id`` is the deletion's event id: one deletion makes one job."""
     job = ErasureJob(
         job_id=job_id,
         person=person,

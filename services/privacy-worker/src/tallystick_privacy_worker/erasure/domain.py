@@ -1,7 +1,7 @@
 """The erasure of a person as a state machine: ordered, key destroyed, complete.
 
-The order goes out to every service; each destroys what it holds and says so; when all have answered, the person's private key is
-destroyed; only then is the job complete. Each step can be taken again after a crash.
+The order goes out to every service; each destroys what it holds and says so; when all have answered, the person's
+private key is destroyed; only then is the job complete. Each step can be taken again after a crash.
 """
 
 from __future__ import annotations

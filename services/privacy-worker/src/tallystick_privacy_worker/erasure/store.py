@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import text
-
 from tallystick_chassis.ids import TenantId
+
 from tallystick_privacy_worker.erasure.domain import JobState, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
     from tallystick_chassis.transaction import Transaction
 
-_COLUMNS = "id as job_id, person, key_id, org_unit_id, state, correlation, ordered_at, completed_at, irrecoverable_after"
+_COLUMNS = (
+    "id as job_id, person, key_id, org_unit_id, state, correlation, ordered_at, completed_at, irrecoverable_after"
+)
 _INSERT = text(
     "insert into privacy.erasure_jobs (tenant_id, id, person, key_id, org_unit_id, state, correlation, ordered_at) "
     "values (:tenant, :job_id, :person, :key_id, :unit, 'ordered', :correlation, :now) on conflict do nothing"
@@ -31,7 +32,8 @@ _LIST = text(
     "and (cast(:after as uuid) is null or id > :after) order by id limit :limit"
 )
 _SET_STATE = text(
-    "update privacy.erasure_jobs set state = :state, completed_at = :completed_at, irrecoverable_after = :irrecoverable "
+    "update privacy.erasure_jobs "
+    "set state = :state, completed_at = :completed_at, irrecoverable_after = :irrecoverable "
     "where tenant_id = :tenant and id = :job_id"
 )
 _ADD_RECEIPT = text(
@@ -43,7 +45,8 @@ _RECEIPTS = text(
     "where tenant_id = :tenant and job_id = :job_id order by service, store"
 )
 _OPEN = text(
-    "select tenant_id, id as job_id, correlation from privacy.erasure_jobs where state <> 'complete' order by tenant_id, id"
+    "select tenant_id, id as job_id, correlation from privacy.erasure_jobs where state <> 'complete' "
+    "order by tenant_id, id"
 )
 
 

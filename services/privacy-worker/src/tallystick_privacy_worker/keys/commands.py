@@ -1,17 +1,19 @@
 """Minting: key pairs for people to come, and the tenant's sealing key of each day.
 
-The private half is in the key store before the public half is announced, so nothing is ever sealed to a key that nobody holds.
-A crash between the two leaves an unused private key, which harms nobody.
+The private half is in the key store before the public half is announced, so nothing is ever sealed to a key that nobody
+holds. A crash between the two leaves an unused private key, which harms nobody.
 """
 
 from __future__ import annotations
 
 import secrets
 from datetime import date, timedelta
+from math import ceil
 from typing import TYPE_CHECKING
 
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.privacy import KeyMinted, PooledKey, TenantKeyMinted
+
 from tallystick_privacy_worker.keys import store
 from tallystick_privacy_worker.keys.domain import POOL_BATCH, POOL_LOW, PublicKey, new_private_key, public_half
 
@@ -35,17 +37,18 @@ async def _mint(keys: KeyStore, tenant: TenantId, count: int) -> list[PublicKey]
 
 
 async def fill_pool(tx: Transaction, keys: KeyStore) -> int:
-    """Mint a batch for the tenant when its pool runs low; return how many keys were minted.
+    """Mint batches for the tenant while its pool is low; return how many keys were minted.
 
     Each batch is a stream of its own (named by its first key), so that two mintings never conflict.
     """
-    if await store.free_keys(tx) >= POOL_LOW:
-        return 0
-    minted = await _mint(keys, tx.scope.tenant, POOL_BATCH)
-    await store.add_to_pool(tx, minted)
-    pooled = tuple(PooledKey(key_id=key.key_id, public_key=key.base64) for key in minted)
-    await tx.append(f"key-batch:{minted[0].key_id}", 0, [EventDraft(KeyMinted(keys=pooled))])
-    return len(minted)
+    missing = POOL_LOW - await store.free_keys(tx)
+    batches = max(0, ceil(missing / POOL_BATCH))
+    for _ in range(batches):
+        minted = await _mint(keys, tx.scope.tenant, POOL_BATCH)
+        await store.add_to_pool(tx, minted)
+        pooled = tuple(PooledKey(key_id=key.key_id, public_key=key.base64) for key in minted)
+        await tx.append(f"key-batch:{minted[0].key_id}", 0, [EventDraft(KeyMinted(keys=pooled))])
+    return batches * POOL_BATCH
 
 
 async def ensure_tenant_keys(tx: Transaction, keys: KeyStore, today: date) -> int:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from nacl.exceptions import CryptoError
 from nacl.public import PrivateKey, SealedBox
 
-POOL_BATCH = 128
-"""Keys minted at a time."""
-POOL_LOW = 64
-"""Unclaimed keys below which the next batch is minted."""
+POOL_BATCH = 256
+"""Keys minted and announced at a time; an event holds about twice as many at most."""
+POOL_LOW = 512
+"""Unclaimed keys below which batches are minted: the largest import (500 people) finds a key for everybody."""
 
 
 class CannotOpenError(Exception):

@@ -46,9 +46,7 @@ async def add_to_pool(tx: Transaction, keys: Sequence[PublicKey]) -> None:
 
 async def claim(tx: Transaction, key_id: str, person: str) -> None:
     """Note that identity gave the key to a person."""
-    await tx.execute(
-        _CLAIM, {"tenant": tx.scope.tenant, "key_id": key_id, "person": person, "now": tx.clock()}
-    )
+    await tx.execute(_CLAIM, {"tenant": tx.scope.tenant, "key_id": key_id, "person": person, "now": tx.clock()})
 
 
 async def free_keys(tx: Transaction) -> int:

@@ -170,6 +170,7 @@ def _silo_entries() -> None:
     op.execute("alter table ledger.entries enable row level security")
     op.execute("alter table ledger.entries force row level security")
     op.execute(
-        f"create policy silo on ledger.entries for all to {app_role(SERVICE)} using ({condition}) with check ({condition})"
+        f"create policy silo on ledger.entries for all to {app_role(SERVICE)} "
+        f"using ({condition}) with check ({condition})"
     )
     op.execute(f"grant select on ledger.entries to {app_role(SERVICE)}")

@@ -35,8 +35,8 @@ alter table ledger.entries add constraint line_fits_and_numbers_count check (
 )
 """
 
-# One call per insert, not one per row: lag() sets each new row beside the one before it, and the first beside the stored
-# head. The same trigger moves the head, so rows without a moved head cannot exist. One statement adds to one log.
+# One call per insert, not one per row: lag() sets each new row beside the one before it, and the first beside the
+# stored head. The same trigger moves the head, so rows beyond the head cannot exist. One statement adds to one log.
 CONTINUE_LOG = """
 create function ledger.continue_log() returns trigger language plpgsql as $$
 declare

@@ -1,7 +1,6 @@
 """The key store: subject private keys, wrapped, in a database of their own."""
 
 from alembic import op
-
 from tallystick_chassis.keystore import create_keystore_tables
 
 revision = "0001"

@@ -1,7 +1,6 @@
 """Key pool, erasure jobs and their receipts."""
 
 from alembic import op
-
 from tallystick_chassis.policies import duty, silo
 from tallystick_chassis.schema import create_chassis_tables
 
