@@ -23,6 +23,8 @@ from bench.measure import Measure, Result, result
 
 GOAL: Final = 0.50
 _CHUNK_BYTES: Final = 512 * 1024
+_LEAVES_AT_ONCE: Final = 4096
+_PAIR: Final = 2
 _REFERENCE: Final = "bare SHA-256 of the same leaves and nodes, one core"
 _UUID: Final = "0192f3a0-4444-7000-8000-{:012}"
 

@@ -57,10 +57,11 @@ def test_each_aggregate_goes_to_the_log_the_taxonomy_says(log: LogKind, source: 
     assert {aggregate for aggregate in own if log_of(source, aggregate) is log} == aggregates
 
 
-def test_authz_aggregates_exist_in_every_source() -> None:
+def test_authz_and_ops_aggregates_exist_in_every_source() -> None:
     for source in SERVICES:
         assert log_of(source, "access") is LogKind.AUDIT
         assert log_of(source, "cross_tenant") is LogKind.COMPLIANCE
+        assert log_of(source, "dead_letter") is LogKind.COMPLIANCE
 
 
 def test_an_aggregate_goes_whole_to_the_compliance_log_when_one_of_its_types_does() -> None:

@@ -1,12 +1,13 @@
 """Dead letters: events whose handler failed ten times. They wait for an operator; none is dropped silently.
 
 States: ``open`` → ``retrying`` (asked for; the worker does it) → ``retried``, or ``open`` again;
-``open`` → ``discarded``, with a reason.
+``open`` → ``discarded``, which is an event of the tenant's compliance log, with a reason sealed to the tenant.
 """
 
 from __future__ import annotations
 
 import enum
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -14,14 +15,18 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
+from tallystick_contracts.envelope import decode_envelope
+from tallystick_contracts.generated.common import Sealed
+from tallystick_contracts.generated.ops import DeadLetterDiscarded
 
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import TenantId, new_id
 from tallystick_chassis.inbox import FeedKey, Received
 from tallystick_chassis.tables import dead_letters
+from tallystick_chassis.transaction import EventDraft, Transaction
 
 if TYPE_CHECKING:
     from tallystick_chassis.database import DutyDatabase
-    from tallystick_chassis.transaction import Transaction
+    from tallystick_chassis.sealing import Sealer
 
 MAX_REASON_CHARS: Final = 500
 _COLUMNS = (
@@ -51,7 +56,10 @@ class DeadLetterState(enum.StrEnum):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """One event that one consumer could not handle. ``error`` is the exception's type: its text may be personal."""
+    """One event that one consumer could not handle. ``error`` is the exception's type: its text may be personal.
+
+    ``reason`` is the box in the event that says it was discarded: only the privacy worker can open it.
+    """
 
     tenant: UUID
     consumer: str
@@ -65,7 +73,7 @@ class DeadLetter(msgspec.Struct, frozen=True):
     first_at: datetime
     last_at: datetime
     state: str
-    reason: str | None
+    reason: Sealed | None
 
 
 class NoSuchDeadLetterError(LookupError):
@@ -134,18 +142,41 @@ async def request_retry(tx: Transaction, consumer: str, event_id: UUID) -> None:
     await _move(tx, consumer, event_id, DeadLetterState.OPEN, DeadLetterState.RETRYING)
 
 
-async def discard(tx: Transaction, consumer: str, event_id: UUID, *, reason: str) -> None:
-    """Give up on an open dead letter, for ``reason`` (1 to 500 characters; no personal data).
+async def discard(tx: Transaction, sealer: Sealer, consumer: str, event_id: UUID, *, reason: str) -> UUID:
+    """Give up on an open dead letter, for ``reason`` (1 to 500 characters); return the id of the event that says so.
+
+    The event is appended in ``tx``, in the correlation of what was discarded and with it as causation.
 
     Raises:
         NoSuchDeadLetterError: if there is no open one.
+        TenantKeyMissing: if the reason cannot be sealed yet; nothing was discarded.
         ValueError: if there is no reason, or it is too long.
 
     """
     if not 0 < len(reason.strip()) <= MAX_REASON_CHARS:
         msg = f"a reason of 1 to {MAX_REASON_CHARS} characters is needed"
         raise ValueError(msg)
-    await _move(tx, consumer, event_id, DeadLetterState.OPEN, DeadLetterState.DISCARDED, reason=reason.strip())
+    letter = await show_dead_letter(tx, consumer, event_id)
+    draft_id = new_id()
+    sealed = await sealer.for_tenant(tx, event_id=draft_id, field="reason", value=reason.strip())
+    await _move(tx, consumer, event_id, DeadLetterState.OPEN, DeadLetterState.DISCARDED, reason=sealed)
+    discarded = DeadLetterDiscarded(
+        consumer=consumer,
+        event_id=str(event_id),
+        source=letter.source,
+        aggregate=letter.aggregate,
+        source_seq=letter.source_seq,
+        reason=sealed,
+    )
+    correlation = decode_envelope(letter.body).correlation or tx.scope.correlation
+    following = Transaction(
+        scope=replace(tx.scope, correlation=correlation, causation=str(event_id)),
+        connection=tx.connection,
+        service=tx.service,
+        clock=tx.clock,
+    )
+    await following.append(f"dead_letter-{consumer}-{event_id}", 0, [EventDraft(discarded, id=draft_id)])
+    return draft_id
 
 
 async def mark_retried(tx: Transaction, letter: DeadLetter) -> None:
@@ -166,6 +197,19 @@ async def reopen(tx: Transaction, letter: DeadLetter, *, error: str) -> None:
     )
 
 
+async def find_dead_letters(
+    duty: DutyDatabase, *, event_id: UUID | None = None, open_only: bool = False
+) -> list[DeadLetter]:
+    """Return the dead letters of all tenants, oldest first; ``open_only`` those on which nothing was decided yet."""
+    query = select(*_COLUMNS)
+    if event_id is not None:
+        query = query.where(dead_letters.c.event_id == event_id)
+    if open_only:
+        query = query.where(dead_letters.c.state.in_([DeadLetterState.OPEN, DeadLetterState.RETRYING]))
+    async with duty.duty() as connection:
+        return [_letter(row) for row in await connection.execute(query.order_by(dead_letters.c.first_at))]
+
+
 async def retries_asked(duty: DutyDatabase, consumer: str) -> list[DeadLetter]:
     """Return the dead letters of all tenants that an operator wants retried."""
     async with duty.duty() as connection:
@@ -178,7 +222,10 @@ async def retries_asked(duty: DutyDatabase, consumer: str) -> list[DeadLetter]:
 
 
 def _letter(row: Any) -> DeadLetter:  # noqa: ANN401 - SQLAlchemy's Row, whose columns mypy cannot follow
-    return msgspec.convert(row._mapping, DeadLetter)  # noqa: SLF001 - SQLAlchemy's documented name for the row as a mapping
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for the row as a mapping
+    if values["reason"] is not None:
+        values["reason"] = msgspec.json.decode(values["reason"], type=Sealed)
+    return msgspec.convert(values, DeadLetter)
 
 
 def received_of(letter: DeadLetter, event_type: str) -> Received:
@@ -200,7 +247,7 @@ async def _move(
     before: DeadLetterState,
     after: DeadLetterState,
     *,
-    reason: str | None = None,
+    reason: Sealed | None = None,
 ) -> None:
     moved = await tx.execute(
         update(dead_letters)
@@ -210,7 +257,9 @@ async def _move(
             dead_letters.c.event_id == event_id,
             dead_letters.c.state == before,
         )
-        .values(state=after, reason=reason, last_at=tx.clock())
+        .values(
+            state=after, reason=None if reason is None else msgspec.json.encode(reason).decode(), last_at=tx.clock()
+        )
     )
     if moved.rowcount != 1:
         raise NoSuchDeadLetterError(str(event_id))

@@ -42,8 +42,8 @@ EventStruct = type[EventData]
 class EventType:
     """One version of one event type, as its proto file declares it.
 
-    `service` is the only source that may emit it, or None for `authz.*` and `ops.*`, which every service
-    emits under its own name.
+    `service` is the only source that may emit it, or None for `authz.*` and `ops.*`, which every service emits
+    under its own name.
     `log` is what the type itself asks for; where its entries go is `registry.log_of`: a whole aggregate shares a log.
     `pii` maps dotted field paths (Python names, lists left out) to their class; a sealed field is one path.
     """
