@@ -180,7 +180,7 @@ def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
 
 
 def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
-    """Deletion is for what must not stay: sign-in requests and links, sessions, used keys, outbox and misses."""
+    """Deletion is for what must not stay: sign-in requests and links, sessions, used keys, what was sent or published."""
     deleting = {
         (f"{privilege.schema}.{privilege.object}", privilege.role.rsplit("_", 1)[1])
         for privilege in catalog.privileges
@@ -189,6 +189,7 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
     allowed = {(f"{schema}.{table}", "duty") for schema in SCHEMAS for table in ("outbox", "misses")} | {
         (f"identity.{table}", "app") for table in ("login_requests", "magic_links", "sessions", "public_key_pool")
     }
+    allowed.add(("assessment.publications", "app"))
     assert deleting <= allowed
 
 

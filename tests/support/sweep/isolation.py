@@ -81,7 +81,7 @@ def in_lists(
     secrets = {
         name: str(getattr(theirs, name))
         for name in (one.name for one in fields(Ids))
-        if name not in {"version", "seq", "size"}
+        if name not in {"version", "seq", "size", "path", "slug"}
         and not (same_tenant and name in _SHARED_IN_A_TENANT)
         and getattr(mine, name) != getattr(theirs, name)
     }

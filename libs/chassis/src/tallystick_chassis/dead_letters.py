@@ -25,6 +25,8 @@ from tallystick_chassis.tables import dead_letters
 from tallystick_chassis.transaction import EventDraft, Transaction
 
 if TYPE_CHECKING:
+    from sqlalchemy import Select
+
     from tallystick_chassis.database import DutyDatabase
     from tallystick_chassis.sealing import Sealer
 
@@ -104,12 +106,21 @@ async def bury(tx: Transaction, one: Received, *, consumer: str, error: str, att
     )
 
 
-async def list_dead_letters(tx: Transaction, state: DeadLetterState | None = DeadLetterState.OPEN) -> list[DeadLetter]:
-    """Return the tenant's dead letters in ``state`` (``None``: all), oldest first."""
-    query = select(*_COLUMNS).where(dead_letters.c.tenant_id == tx.scope.tenant)
-    if state is not None:
-        query = query.where(dead_letters.c.state == state)
-    return [_letter(row) for row in await tx.execute(query.order_by(dead_letters.c.first_at))]
+async def list_dead_letters(
+    tx: Transaction, *, event_id: UUID | None = None, waiting_only: bool = True
+) -> list[DeadLetter]:
+    """Return the tenant's dead letters, oldest first; ``waiting_only`` those that are neither retried nor discarded."""
+    query = _query(event_id=event_id, waiting_only=waiting_only).where(dead_letters.c.tenant_id == tx.scope.tenant)
+    return [_letter(row) for row in await tx.execute(query)]
+
+
+async def list_all_tenants_dead_letters(
+    duty: DutyDatabase, *, event_id: UUID | None = None, waiting_only: bool = True
+) -> list[DeadLetter]:
+    """Return the same of all tenants, for the platform's operator."""
+    async with duty.duty() as connection:
+        rows = await connection.execute(_query(event_id=event_id, waiting_only=waiting_only))
+        return [_letter(row) for row in rows]
 
 
 async def show_dead_letter(tx: Transaction, consumer: str, event_id: UUID) -> DeadLetter:
@@ -197,19 +208,6 @@ async def reopen(tx: Transaction, letter: DeadLetter, *, error: str) -> None:
     )
 
 
-async def find_dead_letters(
-    duty: DutyDatabase, *, event_id: UUID | None = None, open_only: bool = False
-) -> list[DeadLetter]:
-    """Return the dead letters of all tenants, oldest first; ``open_only`` those on which nothing was decided yet."""
-    query = select(*_COLUMNS)
-    if event_id is not None:
-        query = query.where(dead_letters.c.event_id == event_id)
-    if open_only:
-        query = query.where(dead_letters.c.state.in_([DeadLetterState.OPEN, DeadLetterState.RETRYING]))
-    async with duty.duty() as connection:
-        return [_letter(row) for row in await connection.execute(query.order_by(dead_letters.c.first_at))]
-
-
 async def retries_asked(duty: DutyDatabase, consumer: str) -> list[DeadLetter]:
     """Return the dead letters of all tenants that an operator wants retried."""
     async with duty.duty() as connection:
@@ -219,6 +217,15 @@ async def retries_asked(duty: DutyDatabase, consumer: str) -> list[DeadLetter]:
             )
         )
         return [_letter(row) for row in rows]
+
+
+def _query(*, event_id: UUID | None, waiting_only: bool) -> Select[Any]:
+    query = select(*_COLUMNS).order_by(dead_letters.c.first_at, dead_letters.c.event_id)
+    if event_id is not None:
+        query = query.where(dead_letters.c.event_id == event_id)
+    if waiting_only:
+        query = query.where(dead_letters.c.state.in_([DeadLetterState.OPEN, DeadLetterState.RETRYING]))
+    return query
 
 
 def _letter(row: Any) -> DeadLetter:  # noqa: ANN401 - SQLAlchemy's Row, whose columns mypy cannot follow

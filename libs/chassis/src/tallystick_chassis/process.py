@@ -1,4 +1,4 @@
-"""A service's process: ``api``, ``worker``, ``migrate``, and the service's own commands.
+"""A service's process: ``api``, ``worker``, ``migrate``, ``dlq``, and the service's own commands.
 
 Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
 new requests are sent here, then what runs is finished; ten seconds at most.
@@ -22,6 +22,7 @@ from tallystick_contracts.topology import SERVICES
 
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
+from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
 from tallystick_chassis.http.app import create_app
 from tallystick_chassis.http.capability import RouteDeclarationError
@@ -60,7 +61,7 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(service: Service, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run the process that ``arguments`` name and return its exit code."""
-    commands = ("api", "worker", "migrate", *service.commands)
+    commands = ("api", "worker", "migrate", *_commands(service))
     if not arguments or arguments[0] not in commands:
         return _complain([f"usage: python -m {service.package} {'|'.join(commands)}"], _MISUSED)
     command, rest = arguments[0], arguments[1:]
@@ -132,7 +133,7 @@ def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -
 async def _serve(service: Service, settings: Settings, command: str, arguments: Sequence[str]) -> int:
     runtime = make_runtime(service, settings)
     try:
-        own = service.commands.get(command)
+        own = _commands(service).get(command)
         if own is not None:
             return await _run_command(own, runtime, arguments)
         stop = _stop_on_signal()
@@ -154,6 +155,10 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
         return _DONE
     finally:
         await runtime.close()
+
+
+def _commands(service: Service) -> Mapping[str, Command]:
+    return {"dlq": dead_letter_command(), **service.commands}
 
 
 async def _run_command(command: Command, runtime: Runtime, arguments: Sequence[str]) -> int:

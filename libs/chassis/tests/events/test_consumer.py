@@ -10,14 +10,6 @@ from sqlalchemy import select
 from tallystick_chassis.catch_up import FeedUnavailableError, OwnFeed
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
-from tallystick_chassis.dead_letters import (
-    DeadLetterState,
-    NoSuchDeadLetterError,
-    discard,
-    list_dead_letters,
-    request_retry,
-    show_dead_letter,
-)
 from tallystick_chassis.heads import HeadAnnouncer
 from tallystick_chassis.relay import Relay
 from tallystick_chassis.scope import Scope
@@ -365,64 +357,3 @@ class TestHeads:
         with structlog.testing.capture_logs() as logs:
             await room.consumer.hear("head.identity", b'{"at":1}')
         assert [one["event"] for one in logs] == ["heads_malformed"]
-
-
-class TestDeadLetters:
-    """What an operator does with them."""
-
-    @pytest.fixture
-    async def letter(self, room, tools):
-        room.broken = True
-
-        async def choke(tx, event):
-            if room.broken:
-                raise ValueError
-            await tools.on_event(tx, event)
-
-        room.handlers["identity.tenant.created"] = choke
-        await room.publish("tenant")
-        await room.run(room.deliver(0))
-        async with self.scoped(room) as tx:
-            (letter,) = await list_dead_letters(tx)
-        return letter
-
-    @staticmethod
-    def scoped(room):
-        return room.database.transaction(Scope.for_duty(room.tenant, "assessment"))
-
-    async def test_a_retry_has_its_effect_once(self, room, letter):
-        room.broken = False
-        async with self.scoped(room) as tx:
-            await request_retry(tx, letter.consumer, letter.event_id)
-        await room.consumer.retry_dead_letters()
-        await room.consumer.retry_dead_letters()
-        assert await room.effects() == tenant_effects(1)
-        async with self.scoped(room) as tx:
-            assert (await show_dead_letter(tx, letter.consumer, letter.event_id)).state == DeadLetterState.RETRIED
-            with pytest.raises(NoSuchDeadLetterError):
-                await request_retry(tx, letter.consumer, letter.event_id)
-
-    async def test_a_retry_that_fails_opens_it_again(self, room, letter):
-        async with self.scoped(room) as tx:
-            await request_retry(tx, letter.consumer, letter.event_id)
-        await room.consumer.retry_dead_letters()
-        async with self.scoped(room) as tx:
-            after = await show_dead_letter(tx, letter.consumer, letter.event_id)
-        assert (after.state, after.attempts) == ("open", letter.attempts + 1)
-
-    async def test_discarding_needs_a_reason_and_keeps_it(self, room, letter):
-        async with self.scoped(room) as tx:
-            for reason in ("", "  ", "x" * 501):
-                with pytest.raises(ValueError, match="reason"):
-                    await discard(tx, letter.consumer, letter.event_id, reason=reason)
-            await discard(tx, letter.consumer, letter.event_id, reason="superseded by a later event")
-            after = await show_dead_letter(tx, letter.consumer, letter.event_id)
-            assert (after.state, after.reason) == ("discarded", "superseded by a later event")
-            assert await list_dead_letters(tx) == []
-            assert len(await list_dead_letters(tx, None)) == 1
-
-    async def test_another_tenant_does_not_see_it(self, room, letter):
-        async with room.database.transaction(Scope.for_duty(uuid4(), "assessment")) as tx:
-            assert await list_dead_letters(tx, None) == []
-            with pytest.raises(NoSuchDeadLetterError):
-                await show_dead_letter(tx, letter.consumer, letter.event_id)

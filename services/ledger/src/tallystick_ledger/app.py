@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nacl.signing import SigningKey
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
+from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
 from tallystick_contracts.topology import EVENT_STREAM, ServiceName
@@ -18,6 +19,7 @@ from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.writing.batch import signer_of
 from tallystick_ledger.writing.job import WriterJob
+from tallystick_ledger.writing.quarantined import quarantined
 from tallystick_ledger.writing.writer import LedgerWriter
 
 if TYPE_CHECKING:
@@ -68,4 +70,10 @@ def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pul
     return (Job("writer", WriterJob(writer=writer, source=pull, receipts=bus).step, interval_s=0.0),)
 
 
-SERVICE = Service(name="ledger", package="tallystick_ledger", settings=Settings, wire=wire)
+SERVICE = Service(
+    name="ledger",
+    package="tallystick_ledger",
+    settings=Settings,
+    wire=wire,
+    commands={"dlq": dead_letter_command(quarantined)},
+)
