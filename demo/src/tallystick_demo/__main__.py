@@ -22,6 +22,7 @@ from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
 from tallystick_demo.person import Person, Traffic, World
 from tallystick_demo.report import StepFailed, Telling, first_reason, require
+from tallystick_demo.stored import stored_events
 from tallystick_demo.story import Stage, Tenant
 
 SHARED_DATA = Path("../shared/data/demo")
@@ -103,7 +104,7 @@ async def _perform(folder: Path, stage: Stage, telling: Telling) -> None:
         await proof.auditor_replays(step, exported)
     async with telling.step("Nothing was lost and nothing was done twice") as step:
         accepted = stage.world.journal.accepted
-        stored = await asyncio.to_thread(accounts.stored_events, stage.layout)
+        stored = await asyncio.to_thread(stored_events, stage.layout)
         reckoning = accounts.reckon(
             accepted,
             stored,

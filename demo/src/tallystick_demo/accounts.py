@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from tallystick_cli.stack import boot, database_setup, state
-from tallystick_cli.stack.services import DATABASE
 from tallystick_contracts.topology import ServiceName
 
+from tallystick_demo.stored import query
 from tallystick_demo.story import eventually
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from tallystick_cli.stack.layout import Layout
 
     from tallystick_demo.journal import Accepted
+    from tallystick_demo.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,6 @@ class Reckoning:
     duplicates: tuple[str, ...]
 
 
-class Stored(msgspec.Struct, frozen=True):
-    """An event in a service's store: its id, the Idempotency-Key of the command that made it, its correlation id."""
-
-    id: str
-    key: str | None
-    correlation: str
-
-
 class _EntryEvent(msgspec.Struct, frozen=True):
     id: str
 
@@ -55,32 +47,14 @@ class _Entry(msgspec.Struct, frozen=True):
     event: _EntryEvent
 
 
-def _query(layout: Layout, statement: str) -> str:
-    servers = boot.describe(layout, state.read(layout))
-    return database_setup.run_sql(servers, DATABASE, [statement])
-
-
 async def everything_confirmed(layout: Layout) -> None:
     """Wait until the ledger's receipts have emptied every outbox."""
     waiting = " + ".join(f"(select count(*) from {service}.outbox)" for service in ServiceName)  # noqa: S608 - constants
 
     async def empty() -> bool | None:
-        return (await asyncio.to_thread(_query, layout, f"select {waiting}")).strip() == "0" or None
+        return (await asyncio.to_thread(query, layout, f"select {waiting}")).strip() == "0" or None
 
     await eventually(empty, "the ledger's receipt for every event")
-
-
-def stored_events(layout: Layout) -> list[Stored]:
-    """Return every event of every service's store, as the database has it."""
-    select = " union all ".join(
-        f"select event_id, idempotency_key, correlation from {service}.events"  # noqa: S608 - constants
-        for service in ServiceName
-    )
-    rows = _query(
-        layout,
-        "select json_build_array(event_id, idempotency_key, correlation)::text from (" + select + ") as stored",  # noqa: S608 - constants
-    )
-    return [Stored(*msgspec.json.decode(line)) for line in rows.splitlines() if line]
 
 
 def exported_ids(folders: Iterable[Path]) -> Counter[str]:

@@ -13,6 +13,7 @@ from tallystick_demo.chaos import Chaos
 from tallystick_demo.cohort import answer
 from tallystick_demo.person import Person
 from tallystick_demo.report import StepFailed, require
+from tallystick_demo.stored import platform_entry_types
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -319,13 +320,15 @@ async def tenants_stay_apart(stage: Stage, step: Step) -> None:
     correlation = foreign.headers["X-Correlation-ID"]
 
     async def recorded() -> bool | None:
-        lines = await entries_of(there, correlation)
-        return any(line["event"]["type"] == "authz.cross_tenant.attempted" for line in lines) or None
+        found = await asyncio.to_thread(platform_entry_types, stage.layout, correlation)
+        return "authz.cross_tenant.attempted" in found or None
 
     await eventually(recorded, "recording the attempt across tenants")
+    own = await entries_of(there, correlation)
+    require(not own, f"the log of {there.slug} must not tell that another tenant has this id: {own}")
     step.detail = (
         f"{there.slug}'s author asked for {here.slug}'s remediation: 404, word for word the answer for one that does "
-        f"not exist; the attempt stands in {there.slug}'s compliance log"
+        "not exist; the attempt stands in the platform's own log, which no tenant can read"
     )
 
 

@@ -229,10 +229,9 @@ def _query(*, event_id: UUID | None, waiting_only: bool) -> Select[Any]:
 
 
 def _letter(row: Any) -> DeadLetter:  # noqa: ANN401 - SQLAlchemy's Row, whose columns mypy cannot follow
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name for the row as a mapping
-    if values["reason"] is not None:
-        values["reason"] = msgspec.json.decode(values["reason"], type=Sealed)
-    return msgspec.convert(values, DeadLetter)
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for the row as a mapping
+    reason = None if row.reason is None else msgspec.json.decode(row.reason, type=Sealed)
+    return msgspec.convert({**{str(name): value for name, value in columns.items()}, "reason": reason}, DeadLetter)
 
 
 def received_of(letter: DeadLetter, event_type: str) -> Received:

@@ -12,6 +12,9 @@ EventId = NewType("EventId", UUID)
 PersonRef = NewType("PersonRef", str)
 """A person's pseudonym: ``p_`` and 128 random bits in URL-safe base64 (22 characters)."""
 
+PLATFORM_TENANT = TenantId(UUID(int=0))
+"""The reserved tenant of events that no tenant may see: nobody signs in to it; its logs are the operator's."""
+
 PERSON_REF_BYTES = 16
 MIN_SECRET_BYTES = 16
 

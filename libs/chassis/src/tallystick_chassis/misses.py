@@ -1,8 +1,8 @@
 """Cross-tenant detection: whether an id that a request did not find belongs to another tenant.
 
 The request itself cannot know and answers the same in both cases, at the same speed; it leaves a row in ``misses``.
-This job looks the id up as the duty role, which may read ids of all tenants, and records an attempt with the tenant
-that asked.
+This job looks the id up as the duty role, which may read ids of all tenants, and records an attempt in the platform's
+log. In the log of the tenant that asked it would tell that another tenant exists and has this id.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Uuid, column, delete, select, table, union_all
 from tallystick_contracts.generated.authz import CrossTenantAttempted
 
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import PLATFORM_TENANT
 from tallystick_chassis.scope import ALL_UNITS, Scope
 from tallystick_chassis.tables import misses
 from tallystick_chassis.transaction import ConcurrencyError, EventDraft
@@ -68,8 +68,12 @@ class MissChecker:
         return found.first() is not None
 
     async def _record(self, row: Row[Any]) -> None:
-        scope = Scope(tenant=TenantId(row.tenant_id), org_units=ALL_UNITS, actor=row.actor, correlation=row.correlation)
-        attempted = CrossTenantAttempted(route=row.route, id_sha256=hashlib.sha256(str(row.id).encode()).hexdigest())
+        scope = Scope(tenant=PLATFORM_TENANT, org_units=ALL_UNITS, actor=row.actor, correlation=row.correlation)
+        attempted = CrossTenantAttempted(
+            route=row.route,
+            id_sha256=hashlib.sha256(str(row.id).encode()).hexdigest(),
+            asking_tenant=str(row.tenant_id),
+        )
         try:
             async with self._database.transaction(scope) as tx:
                 await tx.append(f"cross_tenant-{row.position}", 0, [EventDraft(attempted)])

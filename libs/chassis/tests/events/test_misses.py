@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import connection_arguments
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.misses import MissChecker
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import misses
@@ -51,12 +51,15 @@ async def ask(database, tenant, wanted, correlation="c-7"):
 async def attempts(database, duty, tenant):
     async with duty.duty() as connection:
         left = (await connection.execute(select(misses.c.position))).all()
-        streams = (
-            await connection.execute(text("select stream from identity.events where tenant_id = :t"), {"t": tenant})
-        ).scalars()
-        names = list(streams)
-    async with database.transaction(Scope.for_duty(tenant, "identity")) as tx:
-        return len(left), [event for name in names for event in await tx.load(name)]
+        told = text("select count(*) from identity.events where tenant_id = :tenant")
+        assert (await connection.execute(told, {"tenant": tenant})).scalar_one() == 0, (
+            "the asking tenant learns nothing"
+        )
+        platform = text("select stream from identity.events where tenant_id = :tenant")
+        names = list((await connection.execute(platform, {"tenant": PLATFORM_TENANT})).scalars())
+    async with database.transaction(Scope.for_duty(PLATFORM_TENANT, "identity")) as tx:
+        events = [event for name in names for event in await tx.load(name)]
+    return len(left), [event for event in events if event.data.asking_tenant == str(tenant)]
 
 
 @pytest.mark.control("DI-01")

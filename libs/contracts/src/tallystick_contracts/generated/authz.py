@@ -26,6 +26,9 @@ class CrossTenantAttempted(EventData, frozen=True, kw_only=True):
     route: str = ""
     # P0. SHA-256 of the id, hexadecimal: enough to compare, not to learn it.
     id_sha256: str = msgspec.field(name="idSha256", default="")
+    # P0. The tenant whose person asked. The event itself stands in the platform's log: in the asking tenant's
+    # own it would say that another tenant has this id.
+    asking_tenant: str = msgspec.field(name="askingTenant", default="")
 
 
 EVENT_TYPES: tuple[EventType, ...] = (
@@ -59,6 +62,6 @@ EVENT_TYPES: tuple[EventType, ...] = (
         ocsf_status="",
         summary="A request named an id that belongs to another tenant.",
         struct=CrossTenantAttempted,
-        pii=MappingProxyType({"route": PiiClass.P0, "id_sha256": PiiClass.P0}),
+        pii=MappingProxyType({"route": PiiClass.P0, "id_sha256": PiiClass.P0, "asking_tenant": PiiClass.P0}),
     ),
 )
