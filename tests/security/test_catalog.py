@@ -28,7 +28,7 @@ UNIT_COLUMN_WITHOUT_UNIT_POLICY = {
 }
 
 DEFINER_FUNCTIONS = {"verification.find_credential"}
-"""Functions that run as their owner. Row-level security binds the owner too (FORCE): see ADR 0010."""
+"""Functions that run as their owner. Row-level security binds the owner too (FORCE): see ADR 0021."""
 
 OWNER_POLICIES = {
     "verification.credentials": "public_look_up",

@@ -52,7 +52,7 @@ def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance:
         for block in read_blocks(stream.read):
             replay.add(block)
             advance(len(block.data))
-            if _is_over(replay, max_entries):
+            if is_over(replay, max_entries):
                 return
 
 
@@ -60,6 +60,11 @@ def digest_part(path: Path, part: Part, log: str) -> list[Digest | None]:
     """Digest each block of one part; what another process runs."""
     with open_file(path) as file:
         return [None if block.cut else digest(block.data, log) for block in read_part(file, part)]
+
+
+def is_over(replay: Replay, max_entries: int) -> bool:
+    """Say whether the replay has found something, or more entries than there should be."""
+    return replay.finding is not None or replay.suspicion is not None or replay.tree.end > max_entries
 
 
 def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
@@ -73,7 +78,7 @@ def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
                 if not all(found is not None and replay.accept(found) for found in digests):
                     _replay_part(path, part, digests, replay)
                 advance(part.end - part.start)
-                if _is_over(replay, max_entries):
+                if is_over(replay, max_entries):
                     pool.shutdown(wait=False, cancel_futures=True)
                     return
     except BrokenProcessPool as error:
@@ -103,7 +108,3 @@ def _replay_part(path: Path, part: Part, digests: list[Digest | None], replay: R
             replay.add(block, found)
             if replay.finding is not None or replay.suspicion is not None:
                 return
-
-
-def _is_over(replay: Replay, max_entries: int) -> bool:
-    return replay.finding is not None or replay.suspicion is not None or replay.tree.end > max_entries

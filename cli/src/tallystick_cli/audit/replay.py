@@ -52,6 +52,7 @@ class Replay:
         self._leaf = FIRST_PREV
         self._recorded = ""
         self._numbers: dict[tuple[str, str], int] = {}
+        self._first_numbers: dict[tuple[str, str], int] = {}
         # An audit log is one month of a series that goes on over the months: it may begin at any number.
         self._starts_at_one = not _AUDIT_LOG.fullmatch(log)
 
@@ -77,7 +78,13 @@ class Replay:
         self.tree = self.tree.merge(found.tree)
         self._leaf, self._recorded = found.last_leaf, found.last_recorded
         self._numbers.update((key, item.last) for key, item in numbers.items())
+        for key, item in numbers.items():
+            self._first_numbers.setdefault(key, item.first)
         return True
+
+    def series(self) -> tuple[tuple[str, str, int, int], ...]:
+        """List each source and aggregate with the first and last number seen, all numbers between included."""
+        return tuple((*key, self._first_numbers.get(key, 1), last) for key, last in sorted(self._numbers.items()))
 
     def _replay(self, block: Block) -> None:
         whole = block.data.endswith(b"\n")
@@ -94,7 +101,9 @@ class Replay:
             if entry is None or self.finding is not None or self.suspicion is not None:
                 break
             self._leaf, self._recorded = leaf_hash(line), entry.recorded
-            self._numbers[entry.event.source, entry.event.aggregate] = entry.source_seq
+            key = entry.event.source, entry.event.aggregate
+            self._numbers[key] = entry.source_seq
+            self._first_numbers.setdefault(key, entry.source_seq)
             leaves.append(self._leaf)
             if self.tree.end + len(leaves) in self._kept_sizes:
                 self.tree, leaves = self.tree.extend(leaves), []

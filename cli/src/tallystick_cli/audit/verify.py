@@ -21,6 +21,57 @@ Kept = tuple[bytes, Checkpoint]
 """A kept checkpoint: the signed note and what it says."""
 
 
+class Verification:
+    """One log being verified: its checkpoint is read and checked at once, then :attr:`replay` takes the entries."""
+
+    def __init__(self, source: LogSource, keys: tuple[VerifierKey, ...], kept: Kept | None) -> None:
+        """Read the checkpoint; without ``keys``, check it with the key that came along.
+
+        ``checkpoint`` and ``replay`` are None if it is not one.
+
+        Raises:
+            AuditError: the source cannot be read.
+
+        """
+        self.checkpoint: Checkpoint | None = None
+        self.replay: Replay | None = None
+        self._source, self._kept = source, kept
+        self._pinned, self._since = bool(keys), kept is not None
+        self._findings: list[Finding] = []
+        note = source.read_small(CHECKPOINT)
+        try:
+            self.checkpoint = read_checkpoint(note)
+        except (NoteError, CheckpointError) as error:
+            self._findings.append(Finding("format", f"the checkpoint is not one: {error}"))
+            return
+        if kept is not None and kept[1].origin != self.checkpoint.origin:
+            kept = self._kept = None
+        known = keys or self._own_keys()
+        if known:
+            self._findings += check_signature(note, known, "the checkpoint")
+        if known and kept is not None:
+            self._findings += check_signature(kept[0], known, "the kept checkpoint")
+        self.replay = Replay(self.checkpoint.origin, frozenset({kept[1].size} if kept else ()))
+
+    def report(self) -> Report:
+        """Compare the end of the replay with the checkpoint."""
+        findings = list(self._findings)
+        if self.replay is not None and self.checkpoint is not None:
+            findings += _compare(self.replay, self.checkpoint)
+            if self._kept is not None:
+                findings += _compare_kept(self.replay, self._kept[1])
+        return _report(
+            self._source, self.checkpoint, self.replay, findings, pinned=self._pinned, since=self._since
+        )
+
+    def _own_keys(self) -> tuple[VerifierKey, ...]:
+        try:
+            return parse_keys(self._source.read_small(VKEY).decode("ascii"))
+        except (KeyFormatError, UnicodeDecodeError) as error:
+            self._findings.append(Finding("signature", f"{VKEY} is not a verifier key: {error}"))
+            return ()
+
+
 def verify_log(
     source: LogSource, keys: tuple[VerifierKey, ...], kept: Kept | None, jobs: int, advance: Advance
 ) -> Report:
@@ -30,34 +81,14 @@ def verify_log(
         AuditError: the source cannot be read.
 
     """
-    note = source.read_small(CHECKPOINT)
-    findings: list[Finding] = []
-    try:
-        checkpoint = read_checkpoint(note)
-    except (NoteError, CheckpointError) as error:
-        finding = Finding("format", f"the checkpoint is not one: {error}")
-        return _report(source, None, None, [finding], pinned=bool(keys), since=kept is not None)
-    if kept is not None and kept[1].origin != checkpoint.origin:
-        kept = None
-    known = keys
-    if not keys:
-        try:
-            known = parse_keys(source.read_small(VKEY).decode("ascii"))
-        except (KeyFormatError, UnicodeDecodeError) as error:
-            findings.append(Finding("signature", f"{VKEY} is not a verifier key: {error}"))
-    if known:
-        findings += _check_signature(note, known, "the checkpoint")
-    if known and kept is not None:
-        findings += _check_signature(kept[0], known, "the kept checkpoint")
-    replay = Replay(checkpoint.origin, frozenset({kept[1].size} if kept else ()))
-    run(source, replay, checkpoint.size, jobs, advance)
-    findings += _compare(replay, checkpoint)
-    if kept is not None:
-        findings += _compare_kept(replay, kept[1])
-    return _report(source, checkpoint, replay, findings, pinned=bool(keys), since=kept is not None)
+    verification = Verification(source, keys, kept)
+    if verification.replay is not None and verification.checkpoint is not None:
+        run(source, verification.replay, verification.checkpoint.size, jobs, advance)
+    return verification.report()
 
 
-def _check_signature(note: bytes, keys: tuple[VerifierKey, ...], what: str) -> list[Finding]:
+def check_signature(note: bytes, keys: tuple[VerifierKey, ...], what: str) -> list[Finding]:
+    """Find out whether a signed checkpoint, called ``what``, is signed by one of the keys."""
     try:
         open_checkpoint(note, keys)
     except (NoteError, CheckpointError) as error:

@@ -1,1 +1,1 @@
-"""The operator's commands: the embedded stack and its first tenant."""
+"""The operator's commands: the embedded stack its first tenant, its dead letters."""

@@ -20,7 +20,7 @@ from tallystick_cli.stack.services import Servers, find_service
 from tallystick_cli.stack.status import Phase, Status
 from tallystick_cli.stack.supervisor import Supervisor
 
-__all__ = ["StackError", "create_tenant", "down", "serve_all", "serve_one", "show_status", "up"]
+__all__ = ["StackError", "create_tenant", "down", "known_servers", "serve_all", "serve_one", "show_status", "up"]
 
 _NOT_READY = 3
 _PHASES: dict[Phase, str] = {
@@ -92,7 +92,7 @@ def serve_all(folder: Path | None) -> int:
 
 def serve_one(folder: Path | None, *, service: str, role: str) -> int:
     """Become one process of a service, with its settings and the rest of the caller's environment removed."""
-    servers = _known_servers(Layout.at(folder))
+    servers = known_servers(Layout.at(folder))
     named = find_service(service)
     if role == "migrate":
         program = database_setup.migration_program(servers, named)
@@ -103,7 +103,7 @@ def serve_one(folder: Path | None, *, service: str, role: str) -> int:
 
 def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, admin: str) -> int:
     """Let identity make a tenant and its administrator, in a process that has identity's secrets and no others."""
-    servers = _known_servers(Layout.at(folder))
+    servers = known_servers(Layout.at(folder))
     program = Program(
         name="identity-init",
         command=(
@@ -117,7 +117,8 @@ def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, ad
     return done.returncode
 
 
-def _known_servers(layout: Layout) -> Servers:
+def known_servers(layout: Layout) -> Servers:
+    """Describe the servers of a stack that was started before; `StackError` when it never was."""
     if not layout.state_file.exists():
         msg = f"there is no stack in {layout.root} yet: run `tally up` first"
         raise StackError(msg)

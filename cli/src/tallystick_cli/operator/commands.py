@@ -1,7 +1,7 @@
-"""`tally up | down | status | serve | init | tenant add`.
+"""`tally up | down | status | serve | init | tenant add | dlq`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
-these commands. `actions` is imported when one of them runs.
+these commands. `actions` and `dlq` are imported when one of them runs.
 """
 
 import enum
@@ -9,6 +9,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, NoReturn
+from uuid import UUID
 
 import typer
 from rich.console import Console
@@ -30,7 +31,20 @@ class Role(enum.StrEnum):
     MIGRATE = "migrate"
 
 
+OneTenant = Annotated[str | None, typer.Option("--tenant", metavar="SLUG|ID", help="Of this tenant only.")]
+EventId = Annotated[UUID, typer.Argument(help="The event's id, as `tally dlq list` prints it.")]
+OwnerService = Annotated[str, typer.Option("--service", help="The service that could not handle it, as listed.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")]
+
 tenant = typer.Typer(no_args_is_help=True, help="Tenants of the local stack.")
+dlq = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Dead letters: events that a service could not handle.\n\n"
+        "A service tries an event ten times, then puts it aside and goes on with the next. Find out why it failed "
+        "(`list`, `show`, and the service's log), mend the cause, then `retry`; or give it up with `discard`."
+    ),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +52,7 @@ def register(app: typer.Typer) -> None:
     for command in (up, down, status, serve, init):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
+    app.add_typer(dlq, name="dlq")
 
 
 def up(
@@ -101,8 +116,67 @@ def add_tenant(
     _run("create_tenant", folder, command="add-tenant", slug=tenant_slug, name=name, admin=admin)
 
 
-def _run(action: str, folder: Path | None, **arguments: object) -> None:
-    actions = _actions()
+@dlq.command("list")
+def list_dead_letters(
+    service: Annotated[str | None, typer.Option(help="Of this service only, such as `assessment`.")] = None,
+    tenant_slug: OneTenant = None,
+    folder: Folder = None,
+    *,
+    settled: Annotated[bool, typer.Option("--all", help="Those that were retried or discarded, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what waits for you, oldest first, over all services and tenants.
+
+    State `open` waits for a decision, `retrying` for the worker. `quarantined` is what the ledger could not record: it
+    can only be mended where it comes from, which sends it again until it fits. Exit status 1 when a service could not
+    be asked; the others are listed even so.
+    """
+    arguments = {"service": service, "tenant": tenant_slug, "settled": settled, "as_json": as_json}
+    _run("list_letters", folder, module="dlq", **arguments)
+
+
+@dlq.command("show")
+def show_dead_letter(
+    event_id: EventId, service: OwnerService, tenant_slug: OneTenant = None, folder: Folder = None
+) -> None:
+    """Print one dead letter and its event as JSON. Personal values in it are sealed, and stay so."""
+    _act(folder, service, "show", event_id, tenant_slug)
+
+
+@dlq.command("retry")
+def retry_dead_letter(
+    event_id: EventId,
+    service: OwnerService,
+    tenant_slug: OneTenant = None,
+    folder: Folder = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Have the service's worker handle it once more, within seconds; if it fails again, it is `open` again."""
+    _act(folder, service, "retry", event_id, tenant_slug, *(("--json",) if as_json else ()))
+
+
+@dlq.command("discard")
+def discard_dead_letter(
+    event_id: EventId,
+    service: OwnerService,
+    reason: Annotated[str, typer.Option(help="Why, in 1 to 500 characters. It is sealed to the tenant's key.")],
+    tenant_slug: OneTenant = None,
+    folder: Folder = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Give it up for good: the service stays without the event, and the tenant's ledger records that and why."""
+    _act(folder, service, "discard", event_id, tenant_slug, f"--reason={reason}", *(("--json",) if as_json else ()))
+
+
+def _act(folder: Path | None, service: str, does: str, event_id: UUID, tenant_slug: str | None, *options: str) -> None:
+    of_tenant = () if tenant_slug is None else (f"--tenant={tenant_slug}",)
+    _run("act", folder, module="dlq", service=service, arguments=(does, *of_tenant, *options, str(event_id)))
+
+
+def _run(action: str, folder: Path | None, *, module: str = "actions", **arguments: object) -> None:
+    actions = _import(module)
     try:
         exit_status = getattr(actions, action)(folder, **arguments)
     except actions.StackError as error:
@@ -110,9 +184,9 @@ def _run(action: str, folder: Path | None, **arguments: object) -> None:
     raise typer.Exit(exit_status)
 
 
-def _actions() -> ModuleType:
+def _import(module: str) -> ModuleType:
     try:
-        return importlib.import_module("tallystick_cli.operator.actions")
+        return importlib.import_module(f"tallystick_cli.operator.{module}")
     except ModuleNotFoundError:
         _fail(_OPERATOR_EXTRA_MISSING)
 

@@ -55,10 +55,11 @@ def write(files: dict[str, str], folder: Path) -> None:
 
 
 def write_dependants() -> int:
-    """Write missing golden files and the taxonomy, in a process that imports what was just written."""
+    """Write missing golden files, the taxonomy and the auditor's table, in a process that imports what was just written."""
     script = (
         "from tallystick_contracts.generator.golden import write_missing; write_missing()\n"
-        "from tallystick_contracts.taxonomy import write; write()"
+        "from tallystick_contracts.taxonomy import write; write()\n"
+        "from tallystick_contracts.auditor_table import write; write()"
     )
     # An interpreter of its own, since this one may have imported the registry as it was before.
     return subprocess.run([sys.executable, "-c", script], check=False).returncode

@@ -1,6 +1,7 @@
 """Transparency log: RFC 6962 hashes, Merkle proofs, signed notes, checkpoints. Pure functions over bytes."""
 
 from tallystick_tlog.checkpoint import Checkpoint, open_checkpoint, read_checkpoint, sign_checkpoint
+from tallystick_tlog.cosignature import Cosignature, Witness, verify_cosignatures, witness_key
 from tallystick_tlog.encoding import from_base64, to_base64
 from tallystick_tlog.entry import (
     FIRST_PREV,
@@ -31,6 +32,8 @@ from tallystick_tlog.errors import (
     ReceiptError,
     RootMismatchError,
     SizeOrderError,
+    TileError,
+    TileMismatchError,
     TlogError,
     TreeError,
     UnverifiedNoteError,
@@ -45,6 +48,22 @@ from tallystick_tlog.proof import (
     verify_inclusion,
 )
 from tallystick_tlog.receipt import Receipt, ReceiptEvent, verify_receipt
+from tallystick_tlog.tile import (
+    ENTRIES_LEVEL,
+    TILE_WIDTH,
+    Tile,
+    edge_root,
+    edge_tiles,
+    new_bundles,
+    new_tiles,
+    read_bundle,
+    read_hashes,
+    width_at,
+    write_bundle,
+    write_hashes,
+)
+from tallystick_tlog.tile_builder import TileBuilder
+from tallystick_tlog.tile_reader import TileReader
 from tallystick_tlog.tlog_proof import TlogProof
 from tallystick_tlog.tree import (
     CompactRange,
@@ -58,13 +77,16 @@ from tallystick_tlog.tree import (
 
 __all__ = [
     "EMPTY_ROOT",
+    "ENTRIES_LEVEL",
     "FIRST_PREV",
     "HASH_BYTES",
     "MAX_INTEGER",
     "MAX_LINE_BYTES",
+    "TILE_WIDTH",
     "Checkpoint",
     "CheckpointError",
     "CompactRange",
+    "Cosignature",
     "EmptyTreeError",
     "Entry",
     "EntryError",
@@ -88,13 +110,21 @@ __all__ = [
     "Signer",
     "SizeOrderError",
     "StoredSpan",
+    "Tile",
+    "TileBuilder",
+    "TileError",
+    "TileMismatchError",
+    "TileReader",
     "TlogError",
     "TlogProof",
     "TreeError",
     "UnverifiedNoteError",
     "VerifierKey",
+    "Witness",
     "assemble_proof",
     "build_line",
+    "edge_root",
+    "edge_tiles",
     "fold_perfect",
     "fold_ragged",
     "format_recorded",
@@ -102,6 +132,8 @@ __all__ = [
     "is_origin",
     "is_recorded",
     "leaf_hash",
+    "new_bundles",
+    "new_tiles",
     "node_hash",
     "open_checkpoint",
     "open_note",
@@ -111,11 +143,18 @@ __all__ = [
     "perfect_subtrees",
     "plan_consistency",
     "plan_inclusion",
+    "read_bundle",
     "read_checkpoint",
+    "read_hashes",
     "sign_checkpoint",
     "stored_span",
     "to_base64",
     "verify_consistency",
+    "verify_cosignatures",
     "verify_inclusion",
     "verify_receipt",
+    "width_at",
+    "witness_key",
+    "write_bundle",
+    "write_hashes",
 ]

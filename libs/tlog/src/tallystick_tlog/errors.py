@@ -9,6 +9,14 @@ class TreeError(TlogError, ValueError):
     """A range of the tree was described in a way that cannot be."""
 
 
+class TileError(TlogError, ValueError):
+    """The bytes or the path are not those of a tile or entry bundle."""
+
+
+class TileMismatchError(TlogError):
+    """A well-formed tile or entry is not the one in the signed tree."""
+
+
 class ProofError(TlogError):
     """A Merkle proof does not hold."""
 

@@ -109,7 +109,7 @@ begin
             using errcode = 'integrity_constraint_violation', constraint = 'logs_keep_identity';
     end if;
     -- Depth 1 is this trigger by itself: somebody wrote the update by hand. Below continue_log the depth is 2. (Looking
-    -- the newest entry up instead cost more than all other guards: its plan, cached while the table was small, scanned.)
+    -- the newest entry up instead cost more than all other guards: its plan, cached while the table was small, scans.)
     if row(new.size, new.head, new.last_recorded) is distinct from row(old.size, old.head, old.last_recorded) and (
         pg_trigger_depth() < 2
         or old.closed_at is not null
