@@ -12,7 +12,7 @@ import pytest_asyncio
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError, connection_arguments
-from tallystick_chassis.ids import OrgUnitId, TenantId
+from tallystick_chassis.ids import OrgUnitId, PersonRef, TenantId
 from tallystick_chassis.scope import ALL_UNITS, Scope, ScopeError
 from tallystick_chassis.self_test import SelfTestError, findings, self_test
 from tallystick_chassis.tables import directory_people, directory_tenants, events, outbox
@@ -228,18 +228,25 @@ async def test_an_event_of_a_unit_out_of_reach_is_refused(identity: Database) ->
             await tx.append("unit:1", 0, [EventDraft(unit, org_unit=NORTH)])
 
 
-async def test_a_public_event_names_nobody(chassis_databases: Databases) -> None:
+@pytest_asyncio.fixture
+async def assessment(chassis_databases: Databases) -> AsyncIterator[Database]:
     ca_file = chassis_databases.servers.layout.ca_file
-    assessment = Database(chassis_databases.dsn(ServiceName.ASSESSMENT, "app"), "assessment", ca_file=ca_file)
+    opened = Database(chassis_databases.dsn(ServiceName.ASSESSMENT, "app"), "assessment", ca_file=ca_file)
+    yield opened
+    await opened.dispose()
+
+
+async def test_a_public_event_names_nobody(assessment: Database) -> None:
     data = CredentialPublished(
         reference="r" * 43, commitment="c" * 64, credential_type="T", issuer="I", issued_at="2026-11-22T00:00:00Z"
     )
-    scope = Scope(tenant=ONE, org_units=ALL_UNITS, actor="p_grader", correlation="c7", causation="e1")
+    scope = Scope(
+        tenant=ONE, org_units=ALL_UNITS, actor="p_grader", correlation="the-correlation", causation="the-causation"
+    )
     async with assessment.transaction(scope) as tx:
-        (stored,) = await tx.append("credential:r", 0, [EventDraft(data, subject=None)])
-    for forbidden in (b"p_grader", b"c7", b"e1", b"org_unit", str(ONE).encode()):
-        assert forbidden not in stored.body
-    await assessment.dispose()
+        (stored,) = await tx.append("credential:r", 0, [EventDraft(data, subject=PersonRef("p_holder"))])
+    for forbidden in ("p_grader", "p_holder", "the-correlation", "the-causation", "org_unit", str(ONE)):
+        assert forbidden.encode() not in stored.body
 
 
 @pytest.mark.control("AU-01")

@@ -8,7 +8,9 @@ from tallystick_tlog import (
     MalformedNoteError,
     VerifierKey,
     Witness,
+    from_base64,
     open_checkpoint,
+    to_base64,
     verify_cosignatures,
     witness_key,
 )
@@ -70,16 +72,34 @@ def test_of_two_cosignatures_by_one_witness_the_later_counts() -> None:
     assert [one.time_s for one in verify_cosignatures(cosigned, [WITNESS.verifier])[1]] == [TIME_S + 5]
 
 
-def test_a_cosignature_of_another_tree_time_or_name_does_not_hold() -> None:
-    other = checkpoint(log(6)[1])
+def changed(line: bytes, at: int) -> bytes:
+    """Flip a bit of the id (4 bytes), time (8) or signature (64) that a line carries."""
+    dash, name, encoded = line.decode().split()
+    data = bytearray(from_base64(encoded))
+    data[at] ^= 1
+    return f"{dash} {name} {to_base64(bytes(data))}\n".encode()
+
+
+def test_a_cosignature_of_another_tree_or_time_does_not_hold() -> None:
     line = WITNESS.cosign(NOTE, TIME_S)
+    for wrong in (
+        checkpoint(log(6)[1]) + line,
+        NOTE + changed(line, 11),
+        NOTE + changed(line, 40),
+        NOTE + changed(line, 4),
+    ):
+        with pytest.raises(InvalidSignatureError):
+            verify_cosignatures(wrong, [WITNESS.verifier])
+    short = f"— {WITNESS.verifier.name} {to_base64(WITNESS.verifier.key_id + bytes(20))}\n".encode()
+    with pytest.raises(InvalidSignatureError, match="time and a signature"):
+        verify_cosignatures(NOTE + short, [WITNESS.verifier])
+
+
+def test_a_namesake_with_another_key_is_another_witness() -> None:
     namesake = Witness(WITNESS.verifier.name, bytes(32))
-    earlier = line.replace(b"AAAAAGQYUMs", b"AAAAAGQYUMo")
-    for wrong in (other + line, NOTE + line[:-8] + b"AAAA" + line[-4:], NOTE + earlier):
-        if wrong != NOTE + line:
-            with pytest.raises(InvalidSignatureError):
-                verify_cosignatures(wrong, [WITNESS.verifier])
-    assert verify_cosignatures(NOTE + line, [namesake.verifier])[1] == ()
+    cosigned = NOTE + WITNESS.cosign(NOTE, TIME_S)
+    assert verify_cosignatures(cosigned, [namesake.verifier])[1] == ()
+    assert verify_cosignatures(NOTE + changed(WITNESS.cosign(NOTE, TIME_S), 0), [WITNESS.verifier])[1] == ()
 
 
 def test_what_is_no_checkpoint_time_or_seed_is_refused() -> None:

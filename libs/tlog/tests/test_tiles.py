@@ -37,9 +37,7 @@ sizes = st.one_of(st.sampled_from(SIZES), st.integers(1, len(LEAVES)))
 def naive_hashes(level: int, size: int) -> list[bytes]:
     """Give MTH(D[i * 256^level : (i + 1) * 256^level]) for each i that is whole at this size."""
     span = 256**level
-    return [
-        CompactRange().extend(LEAVES[start : start + span]).root() for start in range(0, size // span * span, span)
-    ]
+    return [CompactRange().extend(LEAVES[start : start + span]).root() for start in range(0, size // span * span, span)]
 
 
 LEVELS = [LEAVES, naive_hashes(1, len(LEAVES)), naive_hashes(2, len(LEAVES))]
@@ -132,7 +130,9 @@ def test_growth_adds_exactly_what_was_not_there(one: int, other: int) -> None:
     assert set(edge_tiles(size)) == {tile for tile in naive_tiles(size) if not tile.is_full}
     for tile in naive_tiles(size):
         assert width_at(tile.level, tile.index, size) == tile.width
-        assert width_at(tile.level, tile.index + 1, size) in {0, *range(1, 257)} - ({256} if not tile.is_full else set())
+        assert width_at(tile.level, tile.index + 1, size) in {0, *range(1, 257)} - (
+            {256} if not tile.is_full else set()
+        )
 
 
 def test_an_empty_log_has_no_tiles_and_logs_do_not_shrink() -> None:

@@ -150,6 +150,8 @@ def _replay(source: LogSource, old: Checkpoint, new: Checkpoint, advance: Advanc
             raise NotProvedError(message)
         tree = tree.extend(leaves[len(before) :])
     if tree.end < new.size or tree.root() != new.root:
-        message = f"NEW's entries are not the {new.size} of its checkpoint; `tally audit verify` names the first bad one"
+        message = (
+            f"NEW's entries are not the {new.size} of its checkpoint; `tally audit verify` names the first bad one"
+        )
         raise NotProvedError(message)
     return assemble_proof(plan, collector.hashes)

@@ -1,4 +1,4 @@
-"""What the auditor's commands share: options, exit statuses, one-line errors, JSON for machines and words for people."""
+"""What the auditor's commands share: options, exit statuses, one-line errors, JSON and words."""
 
 import os
 import sys

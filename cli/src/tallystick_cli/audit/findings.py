@@ -31,6 +31,27 @@ class Report(msgspec.Struct, frozen=True):
     limits: tuple[str, ...]
 
 
+class DamagedLogError(Exception):
+    """A log does not hold, so nothing is made from it; its report says why."""
+
+    def __init__(self, report: Report) -> None:
+        """Keep the report."""
+        super().__init__(f"{report.source} is damaged")
+        self.report = report
+
+
+class EntryProof(msgspec.Struct, frozen=True):
+    """A proved entry: ``root`` is base64, ``line`` the entry, ``proof`` a c2sp.org/tlog-proof@v1 file."""
+
+    log: str
+    seq: int
+    size: int
+    root: str
+    authenticated: bool
+    line: str
+    proof: str
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The outcome for several logs at once."""
 

@@ -1,19 +1,21 @@
 """Showing reports: JSON on stdout for machines, words for people; warnings and progress on stderr."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-import msgspec
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from tallystick_cli.audit.console import EXIT_DAMAGED, show_json, warn
 from tallystick_cli.audit.drive import Advance
-from tallystick_cli.audit.findings import Report, Summary, summarise
+from tallystick_cli.audit.findings import Report, summarise
+from tallystick_cli.audit.sources import LogSource
 
-_WARNING: Final = "warning: self-consistent, not authenticated: the key came with the log; pin it with --key"
+NOT_PINNED: Final = "self-consistent, not authenticated: the key came with the log; pin it with --key"
 
 
 @contextmanager
@@ -28,13 +30,21 @@ def progress_bar(total_bytes: int | None) -> Iterator[Advance]:
         yield lambda size_bytes: progress.advance(task, size_bytes)
 
 
-def show_json(reports: tuple[Report, ...]) -> None:
+def total_bytes(sources: Sequence[LogSource], passes: int = 1) -> int | None:
+    """Say how much there is to read, where it can be known beforehand."""
+    paths = [item.path for item in sources]
+    try:
+        return passes * sum(path.stat().st_size for path in paths if path) if all(paths) else None
+    except OSError:
+        return None
+
+
+def report_json(reports: tuple[Report, ...]) -> None:
     """Print one JSON object: the report, or the summary of several."""
-    shown: Report | Summary = reports[0] if len(reports) == 1 else summarise(reports)
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode() + "\n")
+    show_json(reports[0] if len(reports) == 1 else summarise(reports))
 
 
-def show_text(reports: tuple[Report, ...]) -> None:
+def report_text(reports: tuple[Report, ...]) -> None:
     """Print each report in words, and at the end what no replay shows."""
     console = Console(highlight=False, soft_wrap=True)
     for report in reports:
@@ -47,7 +57,7 @@ def show_text(reports: tuple[Report, ...]) -> None:
 def warn_if_unauthenticated(reports: tuple[Report, ...]) -> None:
     """Say on stderr that an intact log proves nothing about who made it."""
     if any(report.status == "intact" and not report.authenticated for report in reports):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(Text(_WARNING, style="yellow"))
+        warn(NOT_PINNED)
 
 
 def _show(console: Console, report: Report) -> None:
@@ -61,3 +71,15 @@ def _show(console: Console, report: Report) -> None:
         where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
         message = "".join(char if char.isprintable() else "?" for char in finding.message)
         console.print(Text(f"  damaged: {where}{finding.code}: {message}", style="red"))
+
+
+def end_by(reports: tuple[Report, ...], *, quiet: bool = False) -> None:
+    """Warn of logs that nobody authenticated, say on stderr what is damaged, and end with 1 if anything is."""
+    warn_if_unauthenticated(reports)
+    damaged = [report for report in reports if report.status == "damaged"]
+    if damaged and not quiet:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        for report in damaged:
+            _show(console, report)
+    if damaged:
+        raise typer.Exit(EXIT_DAMAGED)

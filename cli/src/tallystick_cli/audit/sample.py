@@ -1,7 +1,7 @@
 """A random sample that anyone can draw again, and that the operator could not foresee.
 
-Each entry's rank is SHA-256(key ‖ seq as 8 bytes, big-endian), where key is SHA-256 of these lines, each ended by a line
-feed: ``tallystick audit sample v1``, the log's origin, its size, its root in base64, the seed. The sample is the
+Each entry's rank is SHA-256(key ‖ seq as 8 bytes, big-endian), where key is SHA-256 of these lines, each ended by a
+line feed: ``tallystick audit sample v1``, the log's origin, its size, its root in base64, the seed. The sample is the
 entries of the lowest ranks. The auditor names the seed after the root was signed: who wrote the log did not know the
 seed, and who names the seed can no longer change the log.
 """
@@ -75,9 +75,7 @@ def rank(key: bytes, seq: int) -> int:
     return int.from_bytes(sha256(key + seq.to_bytes(_SEQ_BYTES, "big")).digest(), "big")
 
 
-def draw_sample(
-    walk: Walk, seed: str, count: int, kind: str | None, advance: Advance
-) -> tuple[Sample | None, Report]:
+def draw_sample(walk: Walk, seed: str, count: int, kind: str | None, advance: Advance) -> tuple[Sample | None, Report]:
     """Draw ``count`` entries, of types that match the pattern ``kind``; no sample from a log that does not hold.
 
     Raises:

@@ -57,6 +57,12 @@ class State(msgspec.Struct, frozen=True):
     later: int
 
 
+class States(msgspec.Struct, frozen=True):
+    """The states of all streams of one name."""
+
+    states: tuple[State, ...]
+
+
 def parse_time(text: str) -> datetime:
     """Read a moment; a date alone is its end in UTC, a time without zone is UTC.
 
@@ -74,7 +80,7 @@ def parse_time(text: str) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def states_at(
+def states_at(  # noqa: PLR0917 (the command's own parameters)
     sources: Sequence[LogSource],
     stream: str,
     at: datetime,

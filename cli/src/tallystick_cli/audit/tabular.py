@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterable
 from typing import Final
 
-_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
+_WIDE: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # = + - @ as Japanese keyboards write them
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", *_WIDE)
 
 
 def safe_cell(value: object) -> str:

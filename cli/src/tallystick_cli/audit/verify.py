@@ -60,9 +60,7 @@ class Verification:
             findings += _compare(self.replay, self.checkpoint)
             if self._kept is not None:
                 findings += _compare_kept(self.replay, self._kept[1])
-        return _report(
-            self._source, self.checkpoint, self.replay, findings, pinned=self._pinned, since=self._since
-        )
+        return _report(self._source, self.checkpoint, self.replay, findings, pinned=self._pinned, since=self._since)
 
     def _own_keys(self) -> tuple[VerifierKey, ...]:
         try:

@@ -6,9 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from tallystick_chassis.dead_letter_command import Listed
 from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, ServiceName
 
@@ -43,10 +40,11 @@ def list_letters(folder: Path | None, *, service: str | None, tenant: str | None
     letters.sort(key=lambda letter: letter.first_at)
     if as_json:
         sys.stdout.write(msgspec.json.encode(letters).decode() + "\n")
-    elif letters:
-        Console().print(_table(letters))
-    elif not any(answer.returncode for answer in answers):
-        Console().print("no dead letters")
+    else:
+        for letter in letters:
+            _print(letter)
+        if not letters and not any(answer.returncode for answer in answers):
+            sys.stdout.write("no dead letters\n")
     return max(answer.returncode for answer in answers)
 
 
@@ -79,20 +77,10 @@ def _complain(answer: subprocess.CompletedProcess[str]) -> None:
         sys.stderr.write(f"tally: {line.removeprefix(_PREFIX)}\n")
 
 
-def _table(letters: list[Listed]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("service", "tenant", "event", "sequence", "state", "why", "tries", "since"):
-        table.add_column(column, overflow="fold", no_wrap=column == "event")
-    for letter in letters:
-        cells = (
-            SERVICE_FOLDERS[ServiceName(letter.service)],
-            letter.slug or str(letter.tenant),
-            str(letter.event_id or "-"),
-            f"{letter.source}.{letter.aggregate} {letter.source_seq or ''}",
-            letter.state,
-            letter.error,
-            str(letter.attempts),
-            f"{letter.first_at:%Y-%m-%d %H:%M}",
-        )
-        table.add_row(*(escape(cell) for cell in cells))
-    return table
+def _print(letter: Listed) -> None:
+    service = SERVICE_FOLDERS[ServiceName(letter.service)]
+    sys.stdout.write(
+        f"{letter.event_id or 'no event id'!s:36}  {letter.state}  {service}  {letter.slug or letter.tenant}\n"
+        f"    {letter.source}.{letter.aggregate} {letter.source_seq or ''}: {letter.error}, "
+        f"{letter.attempts} tries since {letter.first_at:%Y-%m-%d %H:%M} UTC\n"
+    )

@@ -147,7 +147,7 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
             await _serve_api(service, runtime, wiring, stop)
         else:
             # Only a worker needs NATS and the relay.
-            from tallystick_chassis.worker import run_worker  # noqa: PLC0415
+            from tallystick_chassis.worker import run_worker  # noqa: PLC0415 - the API process needs no NATS client
 
             handlers = {name: traced(handler) for name, handler in with_directory(wiring.handlers).items()}
             await run_worker(runtime, replace(wiring, handlers=handlers), stop)

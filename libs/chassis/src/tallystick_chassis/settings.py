@@ -183,7 +183,7 @@ def _read(variable: str, source: Mapping[str, str]) -> str | None:
 def _plain(hint: Any) -> type:  # noqa: ANN401 - a type annotation can be anything
     if get_origin(hint) in (Union, UnionType):
         (hint,) = (one for one in get_args(hint) if one is not NoneType)
-    return hint  # type: ignore[no-any-return]
+    return hint  # type: ignore[no-any-return] # whatever the annotation holds
 
 
 def _parser(kind: type) -> Callable[[str], Any]:

@@ -140,6 +140,9 @@ def test_the_public_lists_are_frozen():
         "GET /certs/verify/{token}",
         "GET /certs/verify/{token}/proof",
         "GET /certs/verify/{token}/entry",
+        "GET /open/logs/{log_id}/checkpoint",
+        "GET /open/logs/{log_id}/vkey",
+        "GET /open/logs/{log_id}/tile/{name}",
     }
     assert all(reason for reason in [*API_PUBLIC.values(), *TRUST_PUBLIC.values()])
 

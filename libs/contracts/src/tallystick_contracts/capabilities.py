@@ -44,6 +44,7 @@ class Capability(enum.StrEnum):
     CERTIFICATE_OWN = "certificate.own"
     LEDGER_READ = "ledger.read"
     LEDGER_EXPORT = "ledger.export"
+    LEDGER_PUBLISH = "ledger.publish"
     PRIVACY_MANAGE = "privacy.manage"
 
 
@@ -82,6 +83,7 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
                 Capability.GRANTS_WRITE,
                 Capability.ORG_UNITS_READ,
                 Capability.ORG_UNITS_WRITE,
+                Capability.LEDGER_PUBLISH,
             }
         ),
         "author": frozenset(

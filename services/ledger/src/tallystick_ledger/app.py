@@ -17,6 +17,7 @@ from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.settings import Settings
+from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.batch import signer_of
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.quarantined import quarantined
@@ -48,6 +49,7 @@ def wire(runtime: Runtime) -> Wiring:
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of),
             *export_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
+            *tile_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
         ),
         handlers=HANDLERS,
         jobs=(Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),),

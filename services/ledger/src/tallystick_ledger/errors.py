@@ -39,6 +39,10 @@ class EntryNotFound(NotFound):
     """No such entry in this log, or not yet at this size."""
 
 
+class TileNotFound(NotFound):
+    """The path names no tile, or the log is not that long."""
+
+
 class NoCheckpointAtSize(NotFound):
     """The log was never signed at this size."""
 

@@ -31,7 +31,7 @@ class Authentication:
         self._tokens = tokens
         self._authenticator = authenticator
 
-    async def authenticate(self, connection: ASGIConnection, context: RequestContext) -> None:  # type: ignore[type-arg]
+    async def authenticate(self, connection: ASGIConnection, context: RequestContext) -> None:  # type: ignore[type-arg] # any connection
         """Fill in ``context.principal`` and, for a person, ``context.introspection``.
 
         Raises:

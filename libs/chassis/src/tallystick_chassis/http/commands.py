@@ -79,7 +79,7 @@ async def perform(
             if attempt == ATTEMPTS:
                 raise ConcurrentChange from None
             # Jitter, so that those who collided do not collide again; not a secret.
-            await asyncio.sleep(_BACK_OFF_S * attempt * random.random())  # noqa: S311
+            await asyncio.sleep(_BACK_OFF_S * attempt * random.random())  # noqa: S311 - jitter
     raise ConcurrentChange
 
 

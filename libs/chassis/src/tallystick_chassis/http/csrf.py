@@ -51,7 +51,7 @@ class CsrfCheck:
     def __init__(self, own_urls: Iterable[str]) -> None:
         self._origins = frozenset(origin_of(url) for url in own_urls)
 
-    def check_origin(self, connection: ASGIConnection) -> None:  # type: ignore[type-arg]
+    def check_origin(self, connection: ASGIConnection) -> None:  # type: ignore[type-arg] # any connection
         """Refuse an unsafe request that a browser says comes from elsewhere (also ``null``).
 
         Raises:
@@ -61,7 +61,7 @@ class CsrfCheck:
         if connection.scope.get("method") not in SAFE_METHODS and origin is not None and origin not in self._origins:
             raise CsrfFailed
 
-    def check_session(self, connection: ASGIConnection, known: Introspection) -> None:  # type: ignore[type-arg]
+    def check_session(self, connection: ASGIConnection, known: Introspection) -> None:  # type: ignore[type-arg] # any connection
         """Refuse an unsafe request that does not repeat its session's CSRF token.
 
         Raises:

@@ -190,7 +190,7 @@ def problem_of(error: Exception) -> Problem:
     return InternalError()
 
 
-def problem_response(request: Request, error: Exception) -> Response[bytes]:  # type: ignore[type-arg]
+def problem_response(request: Request, error: Exception) -> Response[bytes]:  # type: ignore[type-arg] # any request
     """Return the answer for ``error``: Litestar's exception handler for everything."""
     problem = problem_of(error)
     return Response(

@@ -34,6 +34,9 @@ TRUST_PUBLIC: Mapping[str, str] = MappingProxyType(
         "GET /certs/verify/{token}": "public verification of a certificate; the token is the holder's to give",
         "GET /certs/verify/{token}/proof": "the public entry's proof",
         "GET /certs/verify/{token}/entry": "the public entry itself",
+        "GET /open/logs/{log_id}/checkpoint": "a log's signed head, where its tenant has opened the log to anybody",
+        "GET /open/logs/{log_id}/vkey": "the key that signs it, likewise",
+        "GET /open/logs/{log_id}/tile/{name}": "the log's hashes, likewise; never its entries",
     }
 )
 """The public trust surface outside ``/api/v1`` (requirement EV-12b)."""
@@ -53,7 +56,10 @@ _IDENTITY = frozenset(
 _VERIFICATION = frozenset(
     {"GET /certs/verify/{token}", "GET /certs/verify/{token}/proof", "GET /certs/verify/{token}/entry"}
 )
-_OWN: Mapping[str, frozenset[str]] = MappingProxyType({"identity": _IDENTITY, "verification": _VERIFICATION})
+_LEDGER = frozenset(f"GET /open/logs/{{log_id}}/{name}" for name in ("checkpoint", "vkey", "tile/{name}"))
+_OWN: Mapping[str, frozenset[str]] = MappingProxyType(
+    {"identity": _IDENTITY, "ledger": _LEDGER, "verification": _VERIFICATION}
+)
 
 
 def public_routes_of(service: str) -> frozenset[str]:

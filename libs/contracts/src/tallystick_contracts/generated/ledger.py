@@ -34,6 +34,24 @@ class ExportCreated(EventData, frozen=True, kw_only=True):
     entries: UInt32 = 0
 
 
+class PublicationStarted(EventData, frozen=True, kw_only=True):
+    """A log's checkpoint and hash tiles can now be read by anybody; its entries cannot."""
+
+    # P0. The published log's id.
+    log: str = ""
+    # P0. Entries in it at that moment.
+    size: UInt32 = 0
+
+
+class PublicationStopped(EventData, frozen=True, kw_only=True):
+    """A log's checkpoint and hash tiles are no longer given to anybody without a session."""
+
+    # P0. The log's id.
+    log: str = ""
+    # P0. Entries in it at that moment.
+    size: UInt32 = 0
+
+
 class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     """The service destroyed what it held about a person and says what each of its stores reported."""
 
@@ -85,6 +103,38 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A log was exported.",
         struct=ExportCreated,
         pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0, "entries": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.publication.started",
+        version=1,
+        service="ledger",
+        aggregate="publication",
+        verb="started",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=3,
+        ocsf_status="Success",
+        summary="A log's checkpoint and hash tiles can now be read by anybody; its entries cannot.",
+        struct=PublicationStarted,
+        pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.publication.stopped",
+        version=1,
+        service="ledger",
+        aggregate="publication",
+        verb="stopped",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=3,
+        ocsf_status="Success",
+        summary="A log's checkpoint and hash tiles are no longer given to anybody without a session.",
+        struct=PublicationStopped,
+        pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0}),
     ),
     EventType(
         type="ledger.erasure_receipt.given",

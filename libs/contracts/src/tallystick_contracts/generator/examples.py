@@ -41,7 +41,7 @@ def example_event(event_type: EventType) -> bytes:
         stream_version=7,
         time=_TIME,
         actor=source if event_type.public else _pseudonym(f"{name} actor"),
-        **linking,  # type: ignore[arg-type]
+        **linking,  # type: ignore[arg-type] # keyword arguments by name
     )
 
 

@@ -10,7 +10,7 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
 
-from tallystick_assessment.parameters import PageSize, Version
+from tallystick_assessment.parameters import AnyVersion, PageSize
 from tallystick_assessment.scoring import store
 from tallystick_assessment.scoring.store import ScoreVersion
 
@@ -88,7 +88,7 @@ async def list_scores(
     runtime: Runtime,
     *,
     evaluation_id: UUID | None = None,
-    version: Version | None = None,
+    version: AnyVersion = None,
     after: UUID | None = None,
     limit: PageSize = 100,
 ) -> ScorePage:

@@ -12,7 +12,7 @@ from tallystick_contracts.capabilities import Capability
 
 from tallystick_assessment.evaluations.domain import Snapshot
 from tallystick_assessment.evaluations.store import read_snapshot
-from tallystick_assessment.parameters import PageSize, Version
+from tallystick_assessment.parameters import AnyVersion, PageSize
 from tallystick_assessment.submissions import store
 
 
@@ -49,7 +49,7 @@ async def list_submissions(
     runtime: Runtime,
     *,
     evaluation_id: UUID | None = None,
-    version: Version | None = None,
+    version: AnyVersion = None,
     after: UUID | None = None,
     limit: PageSize = 100,
 ) -> SubmissionPage:

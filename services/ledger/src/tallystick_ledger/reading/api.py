@@ -42,7 +42,8 @@ _PUBLIC_TYPES: Final = tuple(sorted({kind.type for kind in REGISTRY if kind.publ
 _READ: Final = {"capability": Capability.LEDGER_READ}
 
 Seq = Annotated[int, Parameter(ge=0, lt=2**53)]
-Size = Annotated[int, Parameter(ge=1, lt=2**53)]
+# `Size | None` would lose its bounds: Litestar drops those of a union's part.
+Size = Annotated[int | None, Parameter(ge=1, lt=2**53)]
 Limit = Annotated[int, Parameter(ge=1, le=MAX_ENTRIES)]
 
 
@@ -129,7 +130,7 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
         return LogList(tuple(_log_view(log, vkey_of(log.origin)) for log in found))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_READ)
-    async def checkpoint(tenant_scope: Scope, log_id: UUID, size: Size | None = None) -> Response[str]:
+    async def checkpoint(tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[str]:
         """Give the newest checkpoint, or the one signed at ``size``, as a signed note."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -152,7 +153,7 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
             return _entry_view(await get_line(tx, log, seq))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_READ)
-    async def inclusion(tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size | None = None) -> InclusionProof:
+    async def inclusion(tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None) -> InclusionProof:
         """Prove that an entry is in the log at ``size`` (now, if not said)."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -166,7 +167,7 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
         tenant_scope: Scope,
         log_id: UUID,
         from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
-        to: Size | None = None,
+        to: Size = None,
     ) -> ConsistencyProof:
         """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
         async with database.transaction(tenant_scope) as tx:

@@ -39,15 +39,15 @@ class Message(Protocol):
     """One delivery of the durable (``tallystick_chassis.bus.Delivery``)."""
 
     @property
-    def subject(self) -> str: ...  # noqa: D102
+    def subject(self) -> str: ...  # noqa: D102 - as in `bus.Delivery`
     @property
-    def payload(self) -> bytes: ...  # noqa: D102
+    def payload(self) -> bytes: ...  # noqa: D102 - as in `bus.Delivery`
     @property
-    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102 - as in `bus.Delivery`
     @property
-    def delivered(self) -> int: ...  # noqa: D102
-    async def ack(self) -> None: ...  # noqa: D102
-    async def nak(self, delay_s: float) -> None: ...  # noqa: D102
+    def delivered(self) -> int: ...  # noqa: D102 - as in `bus.Delivery`
+    async def ack(self) -> None: ...  # noqa: D102 - as in `bus.Delivery`
+    async def nak(self, delay_s: float) -> None: ...  # noqa: D102 - as in `bus.Delivery`
 
 
 class Source(Protocol):

@@ -1,0 +1,171 @@
+"""Routes of c2sp.org/tlog-tiles: a log's address is the prefix under which any such client finds what it needs.
+
+For auditors that is ``/api/v1/ledger/logs/<log>`` (its ``checkpoint`` is among the reading routes); of a log that is
+published, anybody finds checkpoint, hash tiles and verifier key under ``/open/logs/<log>``, and never an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import MediaType, Request, Response, get, put
+from litestar.params import Parameter
+from tallystick_chassis.http.commands import perform
+from tallystick_chassis.scope import Scope
+from tallystick_contracts.capabilities import Capability
+from tallystick_contracts.topology import ServiceName
+from tallystick_tlog import ENTRIES_LEVEL
+
+from tallystick_ledger.errors import LogNotFound, TileNotFound
+from tallystick_ledger.reading.store import get_checkpoint, get_log
+from tallystick_ledger.tiles.commands import set_publication
+from tallystick_ledger.tiles.queries import read_tile_name, tile_content
+from tallystick_ledger.tiles.store import find_open, is_published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.types import ControllerRouterHandler
+    from tallystick_chassis.database import Database
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_tlog import Tile
+
+BASE: Final = "/api/v1/ledger"
+OPEN: Final = "/open/logs"
+GZIP: Final = "gzip"
+
+_READ: Final = {"capability": Capability.LEDGER_READ}
+_PUBLIC: Final = {"public": True}
+_FULL_AGE_S: Final = 365 * 24 * 3600
+_PARTIAL_AGE_S: Final = 300
+"""A partial tile never changes either, but is soon of no use."""
+_CHECKPOINT_AGE_S: Final = 5
+
+TileName = Annotated[str, Parameter(max_length=60)]
+
+
+class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``open``: whether anybody may read the log's checkpoint and hash tiles."""
+
+    open: bool
+
+
+class PublicationView(msgspec.Struct, frozen=True):
+    """Whether a log is published; ``url`` is where, as a client of c2sp.org/tlog-tiles takes it."""
+
+    log_id: UUID
+    open: bool
+    url: str
+
+
+def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str], str]) -> list[ControllerRouterHandler]:
+    """Return the routes.
+
+    ``public_url`` is the service's own base, ``vkey_of`` gives an origin's verifier key as text.
+    """
+
+    def view(log_id: UUID, *, is_open: bool) -> PublicationView:
+        return PublicationView(log_id, is_open, f"{public_url}{OPEN}/{log_id}")
+
+    async def open_scope(log_id: UUID) -> Scope:
+        """Return the scope of the tenant whose published log this is."""
+        async with database.unscoped() as connection:
+            tenant = await find_open(connection, log_id)
+        if tenant is None:
+            raise LogNotFound
+        return Scope.for_duty(tenant, ServiceName.LEDGER)
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ)
+    async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
+        """Give the log's verifier key, as a line."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+        return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/tile/{{name:path}}", opt=_READ)
+    async def tile(
+        request: Request[Any, Any, Any], tenant_scope: Scope, log_id: UUID, name: TileName
+    ) -> Response[bytes]:
+        """Give a tile of hashes or a bundle of entries."""
+        async with database.transaction(tenant_scope) as tx:
+            content, wanted = await _read(tx, log_id, name)
+        answer = _tile_response(content, wanted, "private")
+        if wanted.level == ENTRIES_LEVEL:
+            answer.headers["Vary"] = "Accept-Encoding"
+            if _accepts_gzip(request.headers.get("accept-encoding", "")):
+                answer.content = await asyncio.to_thread(gzip.compress, content, 1, mtime=0)
+                answer.headers["Content-Encoding"] = GZIP
+        return answer
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/publication", opt=_READ)
+    async def publication(tenant_scope: Scope, log_id: UUID) -> PublicationView:
+        """Say whether anybody may read the log's checkpoint and hash tiles."""
+        async with database.transaction(tenant_scope) as tx:
+            return view(log_id, is_open=await is_published(tx, await get_log(tx, log_id)))
+
+    @put(f"{BASE}/logs/{{log_id:uuid}}/publication", opt={"capability": Capability.LEDGER_PUBLISH, "step_up": True})
+    async def set_open(
+        request: Request[Any, Any, Any], tenant_scope: Scope, log_id: UUID, data: Publication
+    ) -> Response[bytes]:
+        """Publish the log's checkpoint and hash tiles, or stop; the compliance log will say so."""
+
+        async def run(tx: Transaction) -> PublicationView:
+            log = await set_publication(tx, log_id, is_open=data.open)
+            return view(log.id, is_open=data.open)
+
+        return await perform(request, tenant_scope, run)
+
+    @get(f"{OPEN}/{{log_id:uuid}}/checkpoint", opt=_PUBLIC)
+    async def open_checkpoint(log_id: UUID) -> Response[str]:
+        """Give a published log's newest checkpoint."""
+        async with database.transaction(await open_scope(log_id)) as tx:
+            log = await get_log(tx, log_id)
+            found = await get_checkpoint(tx, log, log.size)
+        caching = {"Cache-Control": f"public, max-age={_CHECKPOINT_AGE_S}"}
+        return Response(found.note, media_type=MediaType.TEXT, headers=caching)
+
+    @get(f"{OPEN}/{{log_id:uuid}}/vkey", opt=_PUBLIC)
+    async def open_vkey(log_id: UUID) -> Response[str]:
+        """Give a published log's verifier key, as a line."""
+        async with database.transaction(await open_scope(log_id)) as tx:
+            log = await get_log(tx, log_id)
+        return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
+
+    @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC)
+    async def open_tile(log_id: UUID, name: TileName) -> Response[bytes]:
+        """Give a published log's tile of hashes; its entries are not public."""
+        if read_tile_name(f"tile{name}").level == ENTRIES_LEVEL:
+            raise TileNotFound
+        async with database.transaction(await open_scope(log_id)) as tx:
+            content, wanted = await _read(tx, log_id, name)
+        return _tile_response(content, wanted, "public")
+
+    return [vkey, tile, publication, set_open, open_checkpoint, open_vkey, open_tile]
+
+
+async def _read(tx: Transaction, log_id: UUID, name: str) -> tuple[bytes, Tile]:
+    log = await get_log(tx, log_id)
+    wanted = read_tile_name(f"tile{name}")
+    return await tile_content(tx, log, wanted), wanted
+
+
+def _tile_response(content: bytes, tile: Tile, shared: str) -> Response[bytes]:
+    age_s = _FULL_AGE_S if tile.is_full else _PARTIAL_AGE_S
+    return Response(
+        content,
+        media_type="application/octet-stream",
+        headers={"Cache-Control": f"{shared}, max-age={age_s}, immutable"},
+    )
+
+
+def _accepts_gzip(accepted: str) -> bool:
+    """Say whether the client takes gzip (RFC 9110 §12.5.3); what it would like better is not weighed."""
+    for offer in accepted.lower().split(","):
+        coding, _, weight = offer.replace(" ", "").partition(";q=")
+        if coding == GZIP:
+            return not weight or bool(weight.strip("0."))
+    return False
