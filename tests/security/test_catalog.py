@@ -18,6 +18,7 @@ UNSILOED = {"alembic_version"}
 
 WITHOUT_TENANT_FIRST = {
     "credentials_reference": "a public look-up knows the reference and no tenant",
+    "logs_published": "a public look-up knows the log and no tenant",
     "credentials_due": "the worker asks which tenants have proofs to fetch",
     "outbox_published_at": "the relay asks which tenants have rows that were never confirmed",
 }
@@ -27,10 +28,11 @@ UNIT_COLUMN_WITHOUT_UNIT_POLICY = {
     "identity.org_units": "the tree itself: whoever may read units sees all of the tenant's",
 }
 
-DEFINER_FUNCTIONS = {"verification.find_credential"}
+DEFINER_FUNCTIONS = {"ledger.find_open_log", "verification.find_credential"}
 """Functions that run as their owner. Row-level security binds the owner too (FORCE): see ADR 0021."""
 
 OWNER_POLICIES = {
+    "ledger.logs": "public_look_up",
     "verification.credentials": "public_look_up",
     "verification.withdrawals": "public_look_up",
     "verification.source_cursors": "public_freshness",

@@ -6,6 +6,8 @@ what it finds there is what it would find here if row-level security were gone.
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import msgspec
 import pytest
 from sweep import isolation
@@ -27,6 +29,11 @@ PUBLIC_TRUST = {
         "GET /sign-in/{tenant}",
         "GET /sign-in/{tenant}/verify",
         "GET /.well-known/jwks.json",
+    },
+    "ledger": {
+        "GET /open/logs/{log_id}/checkpoint",
+        "GET /open/logs/{log_id}/vkey",
+        "GET /open/logs/{log_id}/tile/{name}",
     },
     "verification": {
         "GET /certs/verify/{token}",
@@ -77,7 +84,7 @@ def test_without_a_session_every_route_but_the_public_ones_answers_401(house):
 @pytest.mark.control("EV-12a")
 def test_a_public_route_does_not_ask_for_a_session(house):
     nobody = house.visitor("nobody")
-    parameters = {"tenant": "nobody-here", "token": "x" * 32}
+    parameters = {"tenant": "nobody-here", "token": "x" * 32, "log_id": str(uuid4()), "name": "0/000"}
     for route in house.routes.values():
         if not route.capability:
             answer = nobody.send(route, Call(path=parameters))

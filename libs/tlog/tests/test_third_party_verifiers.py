@@ -1,4 +1,4 @@
-"""What somebody else's library makes of our checkpoints, cosignatures, tiles, bundles and proofs: tlog-scales of PyPI."""
+"""What somebody else's library, tlog-scales of PyPI, makes of our checkpoints, cosignatures, tiles and proofs."""
 
 from pathlib import Path
 

@@ -172,6 +172,10 @@ def _ledger(builder: Builder, auditor: Visitor, ids: Ids) -> Ids:
     logs = builder.ask(auditor, api("GET", "logs"), Call()).json()["logs"]
     ids = replace(ids, log=next(log["id"] for log in logs if log["kind"] == "compliance"))
     exported = builder.do(auditor, api("POST", "exports"), ids)
+    if api("PUT", "logs/{log_id}/publication") in builder.routes:
+        builder.ask(
+            auditor, api("PUT", "logs/{log_id}/publication"), Call(path={"log_id": ids.log}, json={"open": False})
+        )
     page = builder.ask(auditor, api("GET", "logs/{log_id}/entries"), Call(path={"log_id": ids.log})).json()
     first = httpx.Response(200, text=page["entries"][0]["line"]).json()
     return replace(ids, size=exported["size"], correlation=first["event"]["correlation"], seq=0)

@@ -261,6 +261,15 @@ LEDGER: dict[str, tuple[Recipe, ...]] = {
         Recipe(_of("log_id=log", size=lambda ids: ids.size, name=lambda _, name=name: name), varied=("log",))
         for name in ("checkpoint", "entries.ndjson", "ledger.vkey")
     ),
+    f"GET {_L}/logs/{{log_id}}/vkey": (Recipe(_of("log_id=log"), varied=("log",)),),
+    f"GET {_L}/logs/{{log_id}}/tile/{{name}}": tuple(
+        Recipe(_of("log_id=log", name=lambda ids, level=level: f"{level}/000.p/{ids.size}"), varied=("log",))
+        for level in ("0", "entries")
+    ),
+    f"GET {_L}/logs/{{log_id}}/publication": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
+    f"PUT {_L}/logs/{{log_id}}/publication": (
+        Recipe(_of("log_id=log", json=lambda _: {"open": True}), varied=("log",)),
+    ),
     f"GET {_L}/logs/{{log_id}}/proofs/consistency": (
         Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"from": 1, "to": ids.size}), varied=("log",)),
     ),

@@ -1,5 +1,6 @@
 """Reading an export in blocks of whole lines, in constant memory however hostile the file is."""
 
+import re
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import BinaryIO, Final
@@ -11,6 +12,8 @@ BLOCK_BYTES: Final = 512 * 1024
 """Larger blocks fall out of the processor's cache, smaller ones cost calls."""
 
 LONGEST_BYTES: Final = MAX_LINE_BYTES + 1  # with its line feed
+
+_SEQ: Final = re.compile(rb'"seq":([0-9]{1,16}),"source_seq":[0-9]{1,16},"v":1}\n')
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -49,6 +52,34 @@ def read_blocks(read: Callable[[int], bytes], following: bytes | None = None) ->
             return
     if held:
         yield Block(held, following)
+
+
+def from_entry(read: Callable[[int], bytes], seq: int) -> Callable[[int], bytes]:
+    """Read on at entry ``seq``: of a whole log, or of a part that begins there; what comes before is not looked at."""
+    held = read(BLOCK_BYTES)
+    while held.find(b"\n", 0, LONGEST_BYTES) < 0 and len(held) < LONGEST_BYTES and (more := read(BLOCK_BYTES)):
+        held += more
+    match = _SEQ.search(held, 0, held.find(b"\n") + 1)
+    left = 0 if match and int(match[1]) == seq else seq
+    while held and left:
+        found = held.count(b"\n")
+        if found < left:
+            left -= found
+            held = read(BLOCK_BYTES)
+            continue
+        at = -1
+        for _ in range(left):
+            at = held.find(b"\n", at + 1)
+        held, left = held[at + 1 :], 0
+
+    def read_on(size: int) -> bytes:
+        nonlocal held
+        if not held:
+            return read(size)
+        chunk, held = held[:size], held[size:]
+        return chunk
+
+    return read_on
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -17,7 +17,9 @@ from tallystick_cli.audit.console import (
     plain_errors,
     printable,
 )
-from tallystick_cli.audit.keys import load_kept, load_keys
+from tallystick_cli.audit.kept import load_since
+from tallystick_cli.audit.keys import load_keys
+from tallystick_cli.audit.mirror import mirror
 from tallystick_cli.audit.proving_commands import consistency, prove
 from tallystick_cli.audit.reading_commands import diff, explain, sample, state
 from tallystick_cli.audit.render import progress_bar, report_json, report_text, total_bytes, warn_if_unauthenticated
@@ -36,7 +38,12 @@ def verify(
     source: Annotated[str, typer.Argument(help="An export folder, a folder of such folders, or an http(s) address.")],
     *,
     key: KeyOption = None,
-    since: Annotated[Path | None, typer.Option(help="A checkpoint you kept: the log must still begin with it.")] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="A checkpoint you kept, or a --keep folder: the log must still begin with it.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep an intact log's checkpoint in this folder, to go on from with --since.")
+    ] = None,
     as_json: JsonOption = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes to use; 0 means all processors for long logs.")] = 0,
     ca: CaOption = None,
@@ -47,16 +54,19 @@ def verify(
     An export is a folder with `entries.ndjson`, `checkpoint` and `ledger.vkey`. Exit status: 0 intact, 1 damaged,
     2 not done. Without --key the answer is only "self-consistent": whoever made the log can have made the key.
 
-        tally audit verify logs/acme-compliance --key ledger.vkey --since kept/checkpoint
+    With --keep, the replay's state is kept too: --since with that folder reads only what was added since.
+
+        tally audit verify logs/acme-compliance --key ledger.vkey --since kept --keep kept
     """
     with plain_errors():
         keys = load_keys(key) if key is not None else ()
-        kept = load_kept(since) if since is not None else None
+        kept = load_since(since) if since is not None else ()
         sources = open_sources(source, ca, header or ())
         with progress_bar(total_bytes(sources)) as advance:
-            reports = tuple(verify_log(item, keys, kept, jobs, advance) for item in sources)
-        if kept is not None and all(item.log not in {None, kept[1].origin} for item in reports):
-            fail(f"the checkpoint you kept is of log {kept[1].origin}, which is not here")
+            reports = tuple(verify_log(item, keys, kept, jobs, advance, keep) for item in sources)
+        here = {item.log for item in reports}
+        if kept and None not in here and here.isdisjoint(item.checkpoint.origin for item in kept):
+            fail(f"the checkpoint you kept is of log {kept[0].checkpoint.origin}, which is not here")
     (report_json if as_json else report_text)(reports)
     warn_if_unauthenticated(reports)
     if any(item.status == "damaged" for item in reports):
@@ -99,3 +109,4 @@ app.command()(explain)
 app.command()(state)
 app.command()(report)
 app.command("export-as")(export_as)
+app.command()(mirror)

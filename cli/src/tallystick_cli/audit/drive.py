@@ -9,7 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
 
-from tallystick_cli.audit.blocks import Part, cut_into_parts, read_blocks, read_part
+from tallystick_cli.audit.blocks import Part, cut_into_parts, from_entry, read_blocks, read_part
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.fast import Digest, digest
 from tallystick_cli.audit.replay import Replay
@@ -40,7 +40,7 @@ def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance:
 
     """
     path = source.path
-    if path is not None:
+    if path is not None and not replay.tree.end:
         with open_file(path) as file:
             size_bytes = file.seek(0, os.SEEK_END)
             jobs = choose_jobs(jobs, size_bytes)
@@ -49,7 +49,8 @@ def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance:
             _run_parts(path, parts, replay, max_entries, jobs, advance)
             return
     with source.open_entries() as stream:
-        for block in read_blocks(stream.read):
+        read = from_entry(stream.read, replay.tree.end) if replay.tree.end else stream.read
+        for block in read_blocks(read):
             replay.add(block)
             advance(len(block.data))
             if is_over(replay, max_entries):

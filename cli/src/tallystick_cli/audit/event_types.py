@@ -6,9 +6,14 @@ from typing import Literal
 
 import msgspec
 
+from tallystick_cli.audit.records import RecordedEvent, read_data
+
 
 class EventKind(msgspec.Struct, frozen=True):
-    """One version of one event type; ``sealed`` and ``pseudonyms`` are dotted paths in its data."""
+    """One version of one event type; ``sealed`` and ``pseudonyms`` are dotted paths in its data.
+
+    ``defaults`` says for each field what it means that an event leaves it out.
+    """
 
     type: str
     v: int
@@ -18,6 +23,7 @@ class EventKind(msgspec.Struct, frozen=True):
     public: bool
     sealed: tuple[str, ...]
     pseudonyms: tuple[str, ...]
+    defaults: dict[str, object]
 
 
 @cache
@@ -34,3 +40,14 @@ def summary_of(event_type: str, version: int) -> str:
         return kind.summary
     _, _, rest = event_type.partition(".")
     return f"{rest.replace('_', ' ').replace('.', ' ').capitalize()} (a type this version of tally does not know)."
+
+
+def full_data(event: RecordedEvent) -> dict[str, object]:
+    """Read an event's data with the fields that it left out because they are at their default.
+
+    Raises:
+        AuditError: it is nested too deeply to be read.
+
+    """
+    kind = event_kinds().get((event.type, event.v))
+    return (kind.defaults if kind else {}) | read_data(event)

@@ -9,9 +9,9 @@ from tallystick_tlog import VerifierKey
 
 from tallystick_cli.audit.drive import Advance
 from tallystick_cli.audit.errors import AuditError
-from tallystick_cli.audit.event_types import event_kinds, summary_of
+from tallystick_cli.audit.event_types import event_kinds, full_data, summary_of
 from tallystick_cli.audit.findings import Report
-from tallystick_cli.audit.records import Record, in_words, read_data, read_record
+from tallystick_cli.audit.records import Record, in_words, read_record
 from tallystick_cli.audit.sources import LogSource
 from tallystick_cli.audit.walk import Walk, bare_lines
 
@@ -122,7 +122,7 @@ def explain(record: Record, sources: Sequence[LogSource], advance: Advance) -> E
     _scan(sources, markers, take, advance)
     causes, missing = _causes(record, known, sources, advance)
     kind = event_kinds().get((event.type, event.v))
-    data = read_data(event)
+    data = full_data(event)
     return Explanation(
         log=record.log,
         seq=record.seq,

@@ -74,9 +74,15 @@ NOT_AUTHENTICATED: Final = (
 NOTHING_KEPT: Final = "Without a checkpoint you kept (--since), the whole log may have been rewritten and signed again."
 
 
-def limits(*, authenticated: bool, since: bool) -> tuple[str, ...]:
+def limits(*, authenticated: bool, since: bool, skipped: int = 0) -> tuple[str, ...]:
     """List what this replay, even when it finds nothing, does not show."""
-    return (*ALWAYS, *(() if authenticated else (NOT_AUTHENTICATED,)), *(() if since else (NOTHING_KEPT,)))
+    again = f"The first {skipped} entries were not read again: the checkpoint you kept stands for them."
+    return (
+        *ALWAYS,
+        *(() if authenticated else (NOT_AUTHENTICATED,)),
+        *(() if since else (NOTHING_KEPT,)),
+        *((again,) if skipped else ()),
+    )
 
 
 def summarise(reports: tuple[Report, ...]) -> Summary:

@@ -10,6 +10,7 @@ import msgspec
 
 from tallystick_cli.audit.charts import bar_chart, sparkline
 from tallystick_cli.audit.event_types import event_kinds
+from tallystick_cli.audit.fast import Series
 from tallystick_cli.audit.findings import Report, summarise
 from tallystick_cli.audit.profile import DELAY_BOUNDS_S, Profile
 
@@ -27,6 +28,7 @@ table { border-collapse: collapse; width: 100%; } caption { text-align: left; co
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+td.time { white-space: nowrap; font-variant-numeric: tabular-nums; }
 code { font-family: ui-monospace, monospace; font-size: .875rem; overflow-wrap: anywhere; }
 svg rect { fill: var(--bar); } svg line { stroke: var(--line); }
 svg.chart { width: 100%; height: 10rem; display: block; } svg.spark { width: 10rem; height: 1.5rem; }
@@ -43,12 +45,12 @@ _POLICY: Final = (
 
 
 class LogPart(msgspec.Struct, frozen=True):
-    """What the report says of one log; ``series`` are source, aggregate, first and last number."""
+    """What the report says of one log."""
 
     report: Report
     checkpoint_size: int | None
     profile: Profile
-    series: tuple[tuple[str, str, int, int], ...]
+    series: tuple[Series, ...]
 
 
 def render_report(parts: Sequence[LogPart], made_at: str, version: str) -> str:
@@ -128,7 +130,7 @@ def _types(profile: Profile) -> str:
     summaries = {kind.type: kind.summary for kind in event_kinds().values()}
     rows = "".join(
         f"<tr><td><code>{_text(name)}</code><br>{_text(summaries.get(name, ''))}</td>"
-        f'<td class="number">{found.count:,}</td><td>{_text(found.first)}<br>{_text(found.last)}</td>'
+        f'<td class="number">{found.count:,}</td><td class="time">{_moment(found.first)}<br>{_moment(found.last)}</td>'
         f"<td>{sparkline([found.buckets.get(at, 0) for at in range(width)])}</td></tr>"
         for name, found in sorted(profile.types.items(), key=lambda item: (-item[1].count, item[0]))
     )
@@ -139,9 +141,9 @@ def _types(profile: Profile) -> str:
 
 def _series(part: LogPart) -> str:
     rows = "".join(
-        f'<tr><td>{_text(source)}</td><td>{_text(aggregate)}</td><td class="number">{first:,}</td>'
-        f'<td class="number">{last:,}</td><td class="number">{last - first + 1:,}</td></tr>'
-        for source, aggregate, first, last in part.series
+        f'<tr><td>{_text(item.source)}</td><td>{_text(item.aggregate)}</td><td class="number">{item.first:,}</td>'
+        f'<td class="number">{item.last:,}</td><td class="number">{item.last - item.first + 1:,}</td></tr>'
+        for item in part.series
     )
     if not rows:
         return ""
@@ -204,6 +206,11 @@ def _span(seconds: float) -> str:
             count = int(seconds // length)
             return f"{count} {unit}{'' if count == 1 else 's'}"
     return f"{seconds:g} second{'' if seconds == 1 else 's'}"
+
+
+def _moment(recorded: str) -> str:
+    """Write a recorded time to the second."""
+    return _text(recorded[:19].replace("T", " "))
 
 
 def _text(value: str) -> str:

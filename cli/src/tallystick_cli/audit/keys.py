@@ -1,9 +1,9 @@
-"""The auditor's pinned keys and kept checkpoints."""
+"""The auditor's pinned keys."""
 
 from pathlib import Path
 from typing import Final
 
-from tallystick_tlog import Checkpoint, CheckpointError, KeyFormatError, NoteError, VerifierKey, read_checkpoint
+from tallystick_tlog import KeyFormatError, VerifierKey
 
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.sources import read_small_file
@@ -49,19 +49,4 @@ def load_keys(argument: str) -> tuple[VerifierKey, ...]:
         return parse_keys(read_small_file(path).decode("ascii"))
     except (KeyFormatError, UnicodeDecodeError) as error:
         message = f"{path} is not a file of verifier keys: {error}"
-        raise AuditError(message) from error
-
-
-def load_kept(path: Path) -> tuple[bytes, Checkpoint]:
-    """Read ``--since``: a signed checkpoint, not yet verified.
-
-    Raises:
-        AuditError: it is not a checkpoint.
-
-    """
-    data = read_small_file(path)
-    try:
-        return data, read_checkpoint(data)
-    except (NoteError, CheckpointError) as error:
-        message = f"{path} is not a checkpoint: {error}"
         raise AuditError(message) from error

@@ -76,5 +76,7 @@ def in_words(value: object) -> str:
     if isinstance(value, dict) and value.keys() == {"box", "keyId"}:
         return f"sealed: can be read with key {value['keyId']} alone, until that is erased"
     if isinstance(value, str):
-        return value
+        return value or "(empty)"
+    if value is None:
+        return "(none)"
     return msgspec.json.encode(value).decode()

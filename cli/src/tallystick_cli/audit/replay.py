@@ -1,7 +1,7 @@
 """Replaying a log entry by entry, and naming the first that does not hold."""
 
 import re
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 from tallystick_tlog import (
@@ -14,7 +14,7 @@ from tallystick_tlog import (
 )
 
 from tallystick_cli.audit.blocks import Block
-from tallystick_cli.audit.fast import Digest, digest
+from tallystick_cli.audit.fast import Digest, Series, digest
 from tallystick_cli.audit.findings import Code, Finding
 
 MAX_SERIES: Final = 4_096
@@ -33,6 +33,16 @@ class Suspicion(msgspec.Struct, frozen=True):
     amended: bytes
     if_amended: Finding
     otherwise: Finding
+
+
+class ReplayState(msgspec.Struct, frozen=True):
+    """Where a replay stands, to be kept: ``tree`` is :meth:`CompactRange.to_bytes`, ``leaf`` the last leaf's hash."""
+
+    log: str
+    tree: bytes
+    leaf: bytes
+    recorded: str
+    series: tuple[Series, ...]
 
 
 class Replay:
@@ -82,9 +92,29 @@ class Replay:
             self._first_numbers.setdefault(key, item.first)
         return True
 
-    def series(self) -> tuple[tuple[str, str, int, int], ...]:
+    def series(self) -> tuple[Series, ...]:
         """List each source and aggregate with the first and last number seen, all numbers between included."""
-        return tuple((*key, self._first_numbers.get(key, 1), last) for key, last in sorted(self._numbers.items()))
+        return tuple(Series(*key, self._first_numbers[key], last) for key, last in sorted(self._numbers.items()))
+
+    def state(self) -> ReplayState:
+        """Say where the replay stands; only of use while nothing has been found."""
+        return ReplayState(self.log, self.tree.to_bytes(), self._leaf, self._recorded, self.series())
+
+    @classmethod
+    def resume(cls, state: ReplayState) -> Self:
+        """Go on where another replay stood; the next entry is the one after its tree.
+
+        Raises:
+            TreeError: the state's tree is not one.
+
+        """
+        replay = cls(state.log)
+        replay.tree = CompactRange.from_bytes(state.tree)
+        replay.roots = {replay.tree.end: replay.tree.root()}
+        replay._leaf, replay._recorded = state.leaf, state.recorded
+        replay._numbers = {(item.source, item.aggregate): item.last for item in state.series}
+        replay._first_numbers = {(item.source, item.aggregate): item.first for item in state.series}
+        return replay
 
     def _replay(self, block: Block) -> None:
         whole = block.data.endswith(b"\n")

@@ -1,4 +1,4 @@
-"""Where a log is read from: a folder, or a server that gives the same three files."""
+"""Where a log is read from: a folder, or a server that gives the same files; an export or a tiled log."""
 
 import ssl
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from urllib.error import URLError
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
 from tallystick_cli.audit.errors import AuditError
+from tallystick_cli.audit.tiled import TiledSource, first_bundle_of
 
 ENTRIES: Final = "entries.ndjson"
 CHECKPOINT: Final = "checkpoint"
@@ -89,6 +90,11 @@ class FolderSource:
         """Read one of the small files."""
         return read_small_file(self._folder / name)
 
+    def read_file(self, name: str, max_bytes: int) -> bytes:
+        """Read a file below the folder, up to one byte more than it may have."""
+        with open_file(self._folder / name) as file:
+            return file.read(max_bytes + 1)
+
     @contextmanager
     def open_entries(self) -> Iterator[ByteStream]:
         """Open the entries."""
@@ -126,6 +132,19 @@ class UrlSource:
         with self._open(name) as stream:
             return stream.read(MAX_SMALL_FILE_BYTES + 1)
 
+    def read_file(self, name: str, max_bytes: int) -> bytes:
+        """Read what is at a path below the address, up to one byte more than it may have."""
+        with self._open(name) as stream:
+            return stream.read(max_bytes + 1)
+
+    def gives(self, name: str) -> bool:
+        """Say whether there is anything at a path below the address."""
+        try:
+            with self._open(name):
+                return True
+        except AuditError:
+            return False
+
     @contextmanager
     def open_entries(self) -> Iterator[ByteStream]:
         """Open the entries."""
@@ -157,14 +176,16 @@ def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[L
 
     """
     if source.startswith(("https://", "http://")):
-        return [UrlSource(source, ca, headers)]
+        server = UrlSource(source, ca, headers)
+        bundle = first_bundle_of(server)
+        return [TiledSource(server) if bundle and server.gives(bundle) else server]
     folder = Path(source)
     try:
         if not folder.is_dir():
             message = f"{source} is neither a folder nor an http(s) address"
             raise AuditError(message)
         if _looks_like_a_log(folder):
-            return [FolderSource(folder)]
+            return [_folder_source(folder)]
         inner = sorted(item for item in folder.iterdir() if item.is_dir() and _looks_like_a_log(item))
     except (OSError, ValueError) as error:
         message = f"cannot read {source}: {error}"
@@ -172,7 +193,12 @@ def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[L
     if not inner:
         message = f"{source} holds no log: neither {ENTRIES} and {CHECKPOINT} nor folders with them"
         raise AuditError(message)
-    return [FolderSource(item) for item in inner]
+    return [_folder_source(item) for item in inner]
+
+
+def _folder_source(folder: Path) -> LogSource:
+    is_tiled = (folder / "tile").is_dir() and not (folder / ENTRIES).exists()
+    return TiledSource(FolderSource(folder)) if is_tiled else FolderSource(folder)
 
 
 def _looks_like_a_log(folder: Path) -> bool:

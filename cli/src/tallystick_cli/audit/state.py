@@ -9,9 +9,9 @@ from tallystick_tlog import VerifierKey
 
 from tallystick_cli.audit.drive import Advance
 from tallystick_cli.audit.errors import AuditError
-from tallystick_cli.audit.event_types import summary_of
+from tallystick_cli.audit.event_types import full_data, summary_of
 from tallystick_cli.audit.findings import Report
-from tallystick_cli.audit.records import Record, in_words, read_data, read_record
+from tallystick_cli.audit.records import Record, in_words, read_record
 from tallystick_cli.audit.sources import LogSource
 from tallystick_cli.audit.walk import Walk
 
@@ -142,7 +142,7 @@ def _fold(  # noqa: PLR0917 (the parts of a state, one caller)
     fields: dict[str, Field] = {}
     for record in records:
         event = record.event
-        changed = {key: in_words(value) for key, value in read_data(event).items()}
+        changed = {key: in_words(value) for key, value in full_data(event).items()}
         steps.append(
             Step(
                 log=record.log,

@@ -1,5 +1,8 @@
 """Verifying one exported log: its entries, its checkpoint, the key, and a checkpoint kept from before."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from tallystick_tlog import (
     Checkpoint,
     CheckpointError,
@@ -13,18 +16,16 @@ from tallystick_tlog import (
 
 from tallystick_cli.audit.drive import Advance, run
 from tallystick_cli.audit.findings import Finding, Report, limits
+from tallystick_cli.audit.kept import KeptLog, keep
 from tallystick_cli.audit.keys import parse_keys
 from tallystick_cli.audit.replay import Replay
 from tallystick_cli.audit.sources import CHECKPOINT, VKEY, LogSource
-
-Kept = tuple[bytes, Checkpoint]
-"""A kept checkpoint: the signed note and what it says."""
 
 
 class Verification:
     """One log being verified: its checkpoint is read and checked at once, then :attr:`replay` takes the entries."""
 
-    def __init__(self, source: LogSource, keys: tuple[VerifierKey, ...], kept: Kept | None) -> None:
+    def __init__(self, source: LogSource, keys: tuple[VerifierKey, ...], kept: Sequence[KeptLog] = ()) -> None:
         """Read the checkpoint; without ``keys``, check it with the key that came along.
 
         ``checkpoint`` and ``replay`` are None if it is not one.
@@ -35,23 +36,30 @@ class Verification:
         """
         self.checkpoint: Checkpoint | None = None
         self.replay: Replay | None = None
-        self._source, self._kept = source, kept
-        self._pinned, self._since = bool(keys), kept is not None
+        self._source = source
+        self._kept: KeptLog | None = None
+        self._pinned, self._since = bool(keys), bool(kept)
         self._findings: list[Finding] = []
-        note = source.read_small(CHECKPOINT)
+        self._skipped = 0
+        note = self.note = source.read_small(CHECKPOINT)
         try:
             self.checkpoint = read_checkpoint(note)
         except (NoteError, CheckpointError) as error:
             self._findings.append(Finding("format", f"the checkpoint is not one: {error}"))
             return
-        if kept is not None and kept[1].origin != self.checkpoint.origin:
-            kept = self._kept = None
+        origin = self.checkpoint.origin
+        kept_log = self._kept = next((item for item in kept if item.checkpoint.origin == origin), None)
         known = keys or self._own_keys()
         if known:
             self._findings += check_signature(note, known, "the checkpoint")
-        if known and kept is not None:
-            self._findings += check_signature(kept[0], known, "the kept checkpoint")
-        self.replay = Replay(self.checkpoint.origin, frozenset({kept[1].size} if kept else ()))
+        if known and kept_log is not None:
+            self._findings += check_signature(kept_log.note, known, "the kept checkpoint")
+        if kept_log is not None and self.checkpoint.size < kept_log.checkpoint.size:
+            kept_log = KeptLog(
+                kept_log.note, kept_log.checkpoint
+            )  # a log that has become shorter is read from its first entry
+        self.replay = kept_log.begin() if kept_log is not None else Replay(origin)
+        self._skipped = self.replay.tree.end
 
     def report(self) -> Report:
         """Compare the end of the replay with the checkpoint."""
@@ -59,8 +67,19 @@ class Verification:
         if self.replay is not None and self.checkpoint is not None:
             findings += _compare(self.replay, self.checkpoint)
             if self._kept is not None:
-                findings += _compare_kept(self.replay, self._kept[1])
-        return _report(self._source, self.checkpoint, self.replay, findings, pinned=self._pinned, since=self._since)
+                findings += _compare_kept(self.replay, self._kept.checkpoint)
+        stopped = self.replay is None or self.replay.finding is not None or self.replay.suspicion is not None
+        signed = all(finding.code != "signature" for finding in findings)
+        return Report(
+            source=self._source.name,
+            log=self.checkpoint.origin if self.checkpoint else None,
+            status="damaged" if findings else "intact",
+            authenticated=self._pinned and self.checkpoint is not None and signed,
+            entries=self.replay.tree.size if self.replay else 0,
+            root=to_base64(self.replay.tree.root()) if self.replay and not stopped else None,
+            findings=tuple(findings),
+            limits=limits(authenticated=self._pinned, since=self._since, skipped=self._skipped),
+        )
 
     def _own_keys(self) -> tuple[VerifierKey, ...]:
         try:
@@ -70,10 +89,17 @@ class Verification:
             return ()
 
 
-def verify_log(
-    source: LogSource, keys: tuple[VerifierKey, ...], kept: Kept | None, jobs: int, advance: Advance
+def verify_log(  # noqa: PLR0917 (the command's own parameters)
+    source: LogSource,
+    keys: tuple[VerifierKey, ...],
+    kept: Sequence[KeptLog],
+    jobs: int,
+    advance: Advance,
+    keep_in: Path | None = None,
 ) -> Report:
     """Replay one log and compare it with its checkpoint; without ``keys``, with the key that came along.
+
+    Whichever of ``kept`` is of this log must be its beginning; an intact log's checkpoint is kept in ``keep_in``.
 
     Raises:
         AuditError: the source cannot be read.
@@ -82,7 +108,10 @@ def verify_log(
     verification = Verification(source, keys, kept)
     if verification.replay is not None and verification.checkpoint is not None:
         run(source, verification.replay, verification.checkpoint.size, jobs, advance)
-    return verification.report()
+    report = verification.report()
+    if keep_in is not None and verification.replay is not None and report.status == "intact":
+        keep(keep_in, verification.note, verification.replay)
+    return report
 
 
 def check_signature(note: bytes, keys: tuple[VerifierKey, ...], what: str) -> list[Finding]:
@@ -128,27 +157,3 @@ def _compare_kept(replay: Replay, kept: Checkpoint) -> list[Finding]:
     if root != kept.root:
         return [Finding("root", f"the first {kept.size} entries are not those whose checkpoint you kept")]
     return []
-
-
-def _report(
-    source: LogSource,
-    checkpoint: Checkpoint | None,
-    replay: Replay | None,
-    findings: list[Finding],
-    *,
-    pinned: bool,
-    since: bool,
-) -> Report:
-    stopped = replay is None or replay.finding is not None or replay.suspicion is not None
-    signed = all(finding.code != "signature" for finding in findings)
-    authenticated = pinned and checkpoint is not None and signed
-    return Report(
-        source=source.name,
-        log=checkpoint.origin if checkpoint else None,
-        status="damaged" if findings else "intact",
-        authenticated=authenticated,
-        entries=replay.tree.size if replay else 0,
-        root=to_base64(replay.tree.root()) if replay and not stopped else None,
-        findings=tuple(findings),
-        limits=limits(authenticated=pinned, since=since),
-    )

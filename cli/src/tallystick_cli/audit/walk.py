@@ -6,6 +6,7 @@ from tallystick_tlog import VerifierKey
 
 from tallystick_cli.audit.blocks import read_blocks
 from tallystick_cli.audit.drive import Advance, is_over
+from tallystick_cli.audit.fast import Series
 from tallystick_cli.audit.findings import Report
 from tallystick_cli.audit.sources import LogSource
 from tallystick_cli.audit.verify import Verification
@@ -26,7 +27,7 @@ class Walk:
 
         """
         self._source = source
-        self._verification = Verification(source, keys, None)
+        self._verification = Verification(source, keys)
         self.checkpoint = self._verification.checkpoint
 
     def lines(self, advance: Advance) -> Iterator[tuple[int, list[bytes]]]:
@@ -54,7 +55,7 @@ class Walk:
         """Say whether the log holds."""
         return self._verification.report()
 
-    def series(self) -> tuple[tuple[str, str, int, int], ...]:
+    def series(self) -> tuple[Series, ...]:
         """List each source and aggregate with the first and last number seen."""
         return self._verification.replay.series() if self._verification.replay else ()
 

@@ -32,6 +32,8 @@ def _row(entry: EventType) -> dict[str, object]:
         "public": entry.public,
         "sealed": _fields(entry, PiiClass.P2),
         "pseudonyms": _fields(entry, PiiClass.P1),
+        # ProtoJSON leaves out what is at its default: who folds events must know what an absent field means.
+        "defaults": {field.encode_name: field.default for field in msgspec.structs.fields(entry.struct)},
     }
 
 

@@ -210,7 +210,7 @@ def read_bundle(tile: Tile, content: bytes) -> list[bytes]:
         TileError: it is cut off, or has another number of entries.
 
     """
-    entries = []
+    entries: list[bytes] = []
     at, end = 0, len(content)
     while at < end and len(entries) <= TILE_WIDTH:
         start = at + _LENGTH_BYTES

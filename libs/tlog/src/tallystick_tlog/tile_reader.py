@@ -94,8 +94,8 @@ class TileReader:
             TileError, TileMismatchError: as :meth:`entries`.
 
         """
-        tile, place = holder(NodeId(0, index), self.size)
-        return self.entries(Tile(ENTRIES_LEVEL, tile.index, tile.width))[place.start]
+        tile, _ = holder(NodeId(0, index), self.size)
+        return self.entries(Tile(ENTRIES_LEVEL, tile.index, tile.width))[index - tile.first]
 
     def inclusion_proof(self, index: int) -> list[bytes]:
         """Make the proof that leaf ``index`` is in this tree.

@@ -68,17 +68,14 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str],
     ``public_url`` is the service's own base, ``vkey_of`` gives an origin's verifier key as text.
     """
 
-    def view(log_id: UUID, *, is_open: bool) -> PublicationView:
-        return PublicationView(log_id, is_open, f"{public_url}{OPEN}/{log_id}")
+    return [
+        *_auditor_routes(database, vkey_of),
+        *_publication_routes(database, public_url),
+        *_open_routes(database, vkey_of),
+    ]
 
-    async def open_scope(log_id: UUID) -> Scope:
-        """Return the scope of the tenant whose published log this is."""
-        async with database.unscoped() as connection:
-            tenant = await find_open(connection, log_id)
-        if tenant is None:
-            raise LogNotFound
-        return Scope.for_duty(tenant, ServiceName.LEDGER)
 
+def _auditor_routes(database: Database, vkey_of: Callable[[str], str]) -> list[ControllerRouterHandler]:
     @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ)
     async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
         """Give the log's verifier key, as a line."""
@@ -101,6 +98,13 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str],
                 answer.headers["Content-Encoding"] = GZIP
         return answer
 
+    return [vkey, tile]
+
+
+def _publication_routes(database: Database, public_url: str) -> list[ControllerRouterHandler]:
+    def view(log_id: UUID, *, is_open: bool) -> PublicationView:
+        return PublicationView(log_id, is_open, f"{public_url}{OPEN}/{log_id}")
+
     @get(f"{BASE}/logs/{{log_id:uuid}}/publication", opt=_READ)
     async def publication(tenant_scope: Scope, log_id: UUID) -> PublicationView:
         """Say whether anybody may read the log's checkpoint and hash tiles."""
@@ -118,6 +122,18 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str],
             return view(log.id, is_open=data.open)
 
         return await perform(request, tenant_scope, run)
+
+    return [publication, set_open]
+
+
+def _open_routes(database: Database, vkey_of: Callable[[str], str]) -> list[ControllerRouterHandler]:
+    async def open_scope(log_id: UUID) -> Scope:
+        """Return the scope of the tenant whose published log this is."""
+        async with database.unscoped() as connection:
+            tenant = await find_open(connection, log_id)
+        if tenant is None:
+            raise LogNotFound
+        return Scope.for_duty(tenant, ServiceName.LEDGER)
 
     @get(f"{OPEN}/{{log_id:uuid}}/checkpoint", opt=_PUBLIC)
     async def open_checkpoint(log_id: UUID) -> Response[str]:
@@ -144,7 +160,7 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str],
             content, wanted = await _read(tx, log_id, name)
         return _tile_response(content, wanted, "public")
 
-    return [vkey, tile, publication, set_open, open_checkpoint, open_vkey, open_tile]
+    return [open_checkpoint, open_vkey, open_tile]
 
 
 async def _read(tx: Transaction, log_id: UUID, name: str) -> tuple[bytes, Tile]:

@@ -1,0 +1,129 @@
+"""Following a live log: each new checkpoint must extend the last one that was seen, entry by entry."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from tallystick_tlog import Checkpoint, CheckpointError, NoteError, VerifierKey, open_checkpoint, to_base64
+
+from tallystick_cli.audit.drive import run
+from tallystick_cli.audit.errors import AuditError
+from tallystick_cli.audit.findings import Finding
+from tallystick_cli.audit.kept import KeptLog, keep, load_log, log_folder, write_whole
+from tallystick_cli.audit.live import LiveSource
+from tallystick_cli.audit.replay import Replay
+from tallystick_cli.audit.sources import CHECKPOINT, LogSource
+
+Alarm = Literal["signature", "fork", "shrunk", "gap", "damaged", "stall"]
+
+GROWTH: Final = "monitor.json"
+
+
+class Round(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one look at a log gave; ``size`` and ``root`` (base64) are of the checkpoint it shows now."""
+
+    at: str
+    source: str
+    log: str | None = None
+    size: int | None = None
+    root: str | None = None
+    added: int = 0
+    alarm: Alarm | None = None
+    message: str | None = None
+    entry: int | None = None
+    evidence: str | None = None
+
+
+class _Growth(msgspec.Struct, frozen=True):
+    """When the log last grew, as the monitor saw it."""
+
+    at: datetime
+    size: int
+
+
+class Monitor:
+    """Looks at one log again and again; what it has seen is kept in a folder."""
+
+    def __init__(
+        self, source: LogSource, keys: tuple[VerifierKey, ...], folder: Path, stall_after_s: float | None
+    ) -> None:
+        """Name the log, its pinned keys, the folder, and after how long without growth to raise an alarm."""
+        self._source, self._keys, self._folder = source, keys, folder
+        self._stall_after_s = stall_after_s
+
+    def look(self, now: datetime) -> Round:
+        """Look once; the first look at a log replays all of it.
+
+        Raises:
+            AuditError: the log or the folder cannot be read.
+
+        """
+        at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        note = self._source.read_small(CHECKPOINT)
+        try:
+            checkpoint = open_checkpoint(note, self._keys)
+        except (NoteError, CheckpointError) as error:
+            message = f"the checkpoint is not signed by the pinned key: {error}"
+            return Round(at, self._source.name, alarm="signature", message=message)
+        seen = Round(
+            at, self._source.name, checkpoint.origin, checkpoint.size, to_base64(checkpoint.root)
+        )
+        kept = load_log(self._folder, checkpoint.origin)
+        if kept is not None:
+            self._check_kept(kept)
+        found = self._compare(kept, checkpoint)
+        if isinstance(found, Replay):
+            keep(self._folder, note, found)
+            return self._watch_growth(seen, checkpoint, now, added=checkpoint.size - (kept.checkpoint.size if kept else 0))
+        alarm, finding = found
+        evidence = self._save_evidence(note, checkpoint.origin, f"{now:%Y%m%dT%H%M%SZ}-{alarm}")
+        message, entry = finding.message, finding.seq
+        return msgspec.structs.replace(seen, alarm=alarm, message=message, entry=entry, evidence=str(evidence))
+
+    def _check_kept(self, kept: KeptLog) -> None:
+        try:
+            open_checkpoint(kept.note, self._keys)
+        except (NoteError, CheckpointError) as error:
+            message = f"the checkpoint kept in {self._folder} is not signed by the pinned key: {error}"
+            raise AuditError(message) from error
+
+    def _compare(self, kept: KeptLog | None, checkpoint: Checkpoint) -> Replay | tuple[Alarm, Finding]:
+        """Replay what was added; give the replay if the checkpoint is right, else the alarm."""
+        if kept is not None and checkpoint.size < kept.checkpoint.size:
+            message = f"the log counts {checkpoint.size} entries where it counted {kept.checkpoint.size}"
+            return "shrunk", Finding("truncated", message)
+        if kept is not None and checkpoint.size == kept.checkpoint.size and checkpoint.root != kept.checkpoint.root:
+            message = f"two signed checkpoints of {checkpoint.size} entries have two roots"
+            return "fork", Finding("root", message)
+        replay = kept.begin() if kept is not None else Replay(checkpoint.origin)
+        if replay.tree.end < checkpoint.size:
+            run(LiveSource(self._source, replay.tree.end), _Bounded(replay, checkpoint.size).replay, checkpoint.size, 1, _ignore)
+        return _judge(replay, kept, checkpoint)
+
+    def _watch_growth(self, seen: Round, checkpoint: Checkpoint, now: datetime, *, added: int) -> Round:
+        path = log_folder(self._folder, checkpoint.origin) / GROWTH
+        try:
+            growth = msgspec.json.decode(path.read_bytes(), type=_Growth) if path.exists() else None
+            if growth is None or added:
+                growth = _Growth(now, checkpoint.size)
+                write_whole(path, msgspec.json.encode(growth))
+        except (OSError, msgspec.MsgspecError) as error:
+            message = f"cannot use {path}: {error}"
+            raise AuditError(message) from error
+        still_s = (now - growth.at).total_seconds()
+        if self._stall_after_s is not None and still_s > self._stall_after_s:
+            message = f"the log has not grown for {still_s:.0f} s"
+            return msgspec.structs.replace(seen, alarm="stall", message=message)
+        return msgspec.structs.replace(seen, added=added)
+
+    def _save_evidence(self, note: bytes, origin: str, name: str) -> Path:
+        """Keep the offending checkpoint: with the one kept before, it is the proof."""
+        path = log_folder(self._folder, origin) / f"{name}.{CHECKPOINT}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, note)
+        except OSError as error:
+            message = f"cannot write {path}: {error.strerror or error}"
+            raise AuditError(message) from error
+        return path
