@@ -1,7 +1,7 @@
 """Whatever is sent to whichever route: a problem document that says nothing of the insides, and nothing stored.
 
-A table-driven fuzzer: every route with a recipe, its proper body bent in every way of the table below. The caller is signed in
-and holds every capability, so that what refuses is the validation and not the guard.
+A table-driven fuzzer: every route with a recipe, its proper body bent in every way of the table below. The caller is
+signed in and holds every capability, so that what refuses is the validation and not the guard.
 """
 
 from __future__ import annotations
@@ -38,8 +38,29 @@ MALFORMED = {
     "null": b"null",
     "a number": b"1e400",
 }
-WRONG_VALUES: tuple[Any, ...] = ({"nested": [1]}, [[]], None, -1, 2**70, 0.5, True, "", "\u0000", "x" * 100_000, "\ud83d" "?")
-LISTED_PATHS = ("not-an-id", "%00", "..%2f..%2fetc%2fpasswd", "%F0%9F%92%A9", "x" * 4_000, "-1", "1' or '1'='1", "%ff%fe")
+WRONG_VALUES: tuple[Any, ...] = (
+    {"nested": [1]},
+    [[]],
+    None,
+    -1,
+    2**70,
+    0.5,
+    True,
+    "",
+    "\u0000",
+    "x" * 100_000,
+    "\ud83d?",
+)
+LISTED_PATHS = (
+    "not-an-id",
+    "%00",
+    "..%2f..%2fetc%2fpasswd",
+    "%F0%9F%92%A9",
+    "x" * 4_000,
+    "-1",
+    "1' or '1'='1",
+    "%ff%fe",
+)
 BAD_QUERIES = {
     "limit": ("0", "-1", "501", "99999999999999999999", "one", "", "1.5", "0x10"),
     "after": ("\x01", "not-a-cursor", "x" * 300, "-"),
@@ -55,8 +76,10 @@ BAD_QUERIES = {
 MIB = 1_048_576
 # Denials are recorded, and some events follow from earlier ones in their own time.
 COUNTED = (
-    "select count(*) from {schema}.events where tenant_id = '{tenant}' "
-    "and aggregate not in ('access', 'cross_tenant', 'credential', 'erasure_receipt')",
+    (
+        "select count(*) from {schema}.events where tenant_id = '{tenant}' "
+        "and aggregate not in ('access', 'cross_tenant', 'credential', 'erasure_receipt')"
+    ),
     "select count(*) from {schema}.idempotency where tenant_id = '{tenant}'",
 )
 
@@ -84,7 +107,7 @@ def with_body(house) -> Iterator[tuple[str, Call]]:
     """Give every route that takes JSON, with a proper request."""
     for name, recipes in RECIPES.items():
         call = recipes[0].build(Ids())
-        if call.json is not NOTHING and house.routes[name].capability not in {"session.introspect"}:
+        if call.json is not NOTHING and house.routes[name].capability != "session.introspect":
             yield name, call
     yield "identity POST /api/v1/auth/login", Call(json={"tenant": "nobody-here", "email": "a@b.example"})
     yield "identity POST /api/v1/auth/verify", Call(json={"request_id": "x", "token": "y" * 43})
@@ -171,7 +194,12 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_by_every_route(house):
         route = house.routes[name]
         if route.body is None:
             continue
-        for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml", "multipart/form-data; boundary=x"):
+        for kind in (
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/xml",
+            "multipart/form-data; boundary=x",
+        ):
             answer = house.visitor("stranger").raw(
                 route.folder,
                 route.method,
@@ -189,7 +217,11 @@ def test_two_mebibytes_are_too_much_for_every_route_signed_in_or_not(house, stor
             continue
         call = RECIPES[name][0].build(Ids())
         answer = house.visitor("stranger").raw(
-            route.folder, route.method, route.path.format(**call.path), headers={"Content-Type": "application/json"}, content=b" " * (2 * MIB)
+            route.folder,
+            route.method,
+            route.path.format(**call.path),
+            headers={"Content-Type": "application/json"},
+            content=b" " * (2 * MIB),
         )
         if problem_in(answer).status not in {413} | ({404} if call.json is NOTHING else set()):
             wrong.append(f"{name}: {answer.status_code} {answer.text[:100]}")
@@ -226,21 +258,17 @@ def test_parameters_out_of_range_are_refused_by_every_route_that_has_them(house)
         if route.is_unsafe or route.capability in {"feed.read", "proof.read"}:
             continue
         call = recipes[-1].build(house.places["a"])
-        fine = owner.send(route, call)
         for parameter, values in BAD_QUERIES.items():
-            for value in values:
+            for value in values if parameter in route.parameters and f"{{{parameter}}}" not in route.path else ():
                 answer = owner.send(route, Call(path=call.path, query={**call.query, parameter: value}))
                 if answer.is_success:
-                    # A parameter that the route does not have is nothing to it.
-                    assert answer.status_code == fine.status_code
-                    if parameter in call.query:
-                        wrong.append(f"{name}: {parameter}={value[:20]!r} was accepted")
+                    wrong.append(f"{name}: {parameter}={value[:20]!r} was accepted")
                     continue
                 if problem_in(answer).status not in {400, 404, 422}:
                     wrong.append(f"{name}: {parameter}={value[:20]!r}: {answer.status_code}")
                 tried += 1
     assert not wrong
-    assert tried > 100
+    assert tried > 60
 
 
 @pytest.mark.parametrize("method", ["PATCH", "TRACE", "PROPFIND", "DELETE"])

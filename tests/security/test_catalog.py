@@ -182,7 +182,7 @@ def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
 
 
 def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
-    """Deletion is for what must not stay: sign-in requests and links, sessions, used keys, what was sent or published."""
+    """Deletion is for what must not stay: sign-in requests and links, sessions, used keys, what was sent or said."""
     deleting = {
         (f"{privilege.schema}.{privilege.object}", privilege.role.rsplit("_", 1)[1])
         for privilege in catalog.privileges
@@ -197,11 +197,14 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
 
 def test_runtime_roles_can_do_nothing_but_use_their_own_schema(catalog):
     roles = {role.name: role for role in catalog.roles}
-    assert set(roles) == {f"tally_{name}_{kind}" for name in ServiceName for kind in ("owner", "migrate", "app", "duty")}
+    assert set(roles) == {
+        f"tally_{name}_{kind}" for name in ServiceName for kind in ("owner", "migrate", "app", "duty")
+    }
     for role in roles.values():
         _, service, kind = role.name.split("_")
-        assert not (role.super or role.bypass or role.makes_roles or role.makes_databases or role.replicates), role
-        assert not (role.inherits or role.makes_schemas or role.makes_temporary), role
+        powers = (role.super, role.bypass, role.makes_roles, role.makes_databases, role.replicates)
+        assert not any(powers), role
+        assert not any((role.inherits, role.makes_schemas, role.makes_temporary)), role
         assert role.login == (kind != "owner"), role
         assert role.member_of == ((f"tally_{service}_owner",) if kind == "migrate" else ()), role
         assert set(role.creates_in) <= ({service} if kind == "owner" else set()), role

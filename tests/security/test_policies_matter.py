@@ -1,9 +1,10 @@
-"""Row-level security is the boundary: with every policy set to ``true``, the sweeps of ``test_routes.py`` turn red.
+"""Row-level security is the boundary: with every policy set to ``true``, the sweeps of ``test_routes.py`` turn
+red.
 
-Services also say ``tenant_id = …`` in their statements, so that Postgres uses its indexes. Those filters go on working when the
-policies are open, so over HTTPS only org units leak, which no statement names. That tenants are held apart by the policies as
-well, and not by those filters, is tried on the database itself: with statements that name no tenant at all, over every table
-that has rows. With the policies open these statements show everything, too.
+Services also say ``tenant_id = …`` in their statements, so that Postgres uses its indexes. Those filters go on
+working when the policies are open, so over HTTPS only org units leak, which no statement names. That tenants are held
+apart by the policies as well, and not by those filters, is tried on the database itself: with statements that name no
+tenant at all, over every table that has rows. With the policies open these statements show everything, too.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def _tables_with_rows(servers: Servers, catalog: Catalog, tenant: str) -> list[T
     }
     tables = [table for table in catalog.tables if (table.schema, table.name) in readable and table.has("tenant_id")]
     owners = [
-        f"select count(distinct tenant_id) > 1 and bool_or(tenant_id = '{tenant}') from {table.full}" for table in tables
+        f"select count(distinct tenant_id) > 1 and bool_or(tenant_id = '{tenant}') from {table.full}"
+        for table in tables
     ]
     shared = database_setup.run_sql(servers, DATABASE, owners).splitlines()
     return [table for table, answer in zip(tables, shared, strict=True) if answer == "t"]
@@ -157,7 +159,8 @@ def test_without_a_scope_the_runtime_role_sees_no_row_of_any_table_and_may_write
     full = [
         table
         for table in granted("select")
-        if database_setup.run_sql(servers, DATABASE, [f'select exists (select from {service}."{table}")']).strip() == "t"
+        if database_setup.run_sql(servers, DATABASE, [f'select exists (select from {service}."{table}")']).strip()
+        == "t"
     ]
     assert len(full) >= 3
     for table in full:
@@ -166,7 +169,7 @@ def test_without_a_scope_the_runtime_role_sees_no_row_of_any_table_and_may_write
         copied = f'insert into {service}."{table}" overriding user value select * from {service}."{table}"'
         if table in full:
             assert as_role(servers, service, [copied]).strip() == ""
-        with pytest.raises(ServerFailedError, match="row-level security|null value|generated always|cannot insert"):
+        with pytest.raises(ServerFailedError, match=r"row-level security|null value"):
             as_role(servers, service, [f'insert into {service}."{table}" default values'])
 
 

@@ -1,7 +1,7 @@
 """Every route of every service, over HTTPS, tried by people who may not.
 
-The isolation sweep (``sweep.isolation``) also runs with the database's policies set to ``true``, in ``test_policies_matter.py``:
-what it finds there is what it would find here if row-level security were gone.
+The isolation sweep (``sweep.isolation``) also runs with the database's policies set to ``true``, in
+``test_policies_matter.py``: what it finds there is what it would find here if row-level security were gone.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PUBLIC_TRUST = {
         "GET /certs/verify/{token}/entry",
     },
 }
-"""The two frozen lists (DESIGN, EV-12a and EV-12b), written here a second time on purpose: nothing is added by accident."""
+"""The two frozen lists (EV-12a, EV-12b), written a second time on purpose: nothing is added by accident."""
 
 REFUSAL = {"verification": (401, "not_authenticated")}
 """Verification has no sessions: to it every person is unknown."""

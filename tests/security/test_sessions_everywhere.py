@@ -183,7 +183,7 @@ def test_a_token_that_identity_did_not_sign_as_it_stands_is_refused_by_every_ser
 
 
 def test_the_forged_tokens_are_near_misses(house, key, token):
-    """Signed again by identity's key without a change, the same token is accepted: the forgeries fail for what they change."""
+    """Signed again by identity's key without a change, it is accepted: a forgery fails for what it changes."""
     for service in set(ONE_OF_EACH) - {"verification"}:
         assert presented(house, service, with_claims()(token, key)).is_success, service
 
@@ -269,7 +269,7 @@ def _delete(house: House, builder: Builder, visitor: Visitor, ids: Ids) -> None:
 )
 def test_a_session_that_ended_is_refused_by_every_service_a_second_later(house, builder, end, request):
     with fresh_person(house, builder, f"going-{request.node.callspec.id}-{NOW}") as (visitor, ids):
-        cookie, refresh = str(visitor.http.cookies[COOKIE]), str(visitor.http.cookies["__Host-tally_refresh"])
+        cookie, refresh = str(visitor.http.cookies[COOKIE]), str(visitor.http.cookies["__Secure-tally_refresh"])
         for service in set(ONE_OF_EACH) - {"verification"}:
             assert presented(house, service, cookie).is_success, service  # and is now remembered there
         end(house, builder, visitor, ids)
@@ -279,7 +279,7 @@ def test_a_session_that_ended_is_refused_by_every_service_a_second_later(house, 
         assert time.monotonic() < deadline, "a service still believes a session that ended"
     renewed = httpx.post(
         f"{house.urls['identity']}/session/refresh",
-        headers={"Cookie": f"__Host-tally_refresh={refresh}"},
+        headers={"Cookie": f"__Secure-tally_refresh={refresh}"},
         verify=house.tls,
         timeout=30.0,
     )

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from tallystick_cli.main import app
 from tallystick_tlog import FIRST_PREV, CompactRange, Signer, build_line, leaf_hash
 from tallystick_tlog.samples import SIGNER, checkpoint, log
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 KEY = str(SIGNER.verifier)
 
@@ -74,7 +73,7 @@ def chained(parts: Iterable[tuple[bytes, dict[str, Any]]], origin: str = SIGNER.
     lines: list[bytes] = []
     prev = FIRST_PREV
     for seq, (event, changes) in enumerate(parts):
-        added = {"log": origin, "prev": prev, "recorded": "2026-11-21T23:34:05.123456Z", "seq": seq}
+        added: dict[str, Any] = {"log": origin, "prev": prev, "recorded": "2026-11-21T23:34:05.123456Z", "seq": seq}
         added |= {"source_seq": seq + 1} | changes
         lines.append(build_line(event, **added))
         prev = leaf_hash(lines[-1])

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -105,7 +106,7 @@ def test_the_fast_path_reports_what_the_slow_one_does_wherever_blocks_end(
     prev = FIRST_PREV
     for seq in range(30):
         body = event(seq, **({"type": "assessment.score.recorded"} if (what, at) == ("type", seq) else {}))
-        added = {"log": ORIGIN, "prev": prev, "recorded": f"2026-11-21T23:34:05.{seq:06}Z", "seq": seq}
+        added: dict[str, Any] = {"log": ORIGIN, "prev": prev, "recorded": f"2026-11-21T23:34:05.{seq:06}Z", "seq": seq}
         added |= {"source_seq": seq + 1}
         if seq == at and what in added:
             added[what] = {

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tallystick_cli.audit.sources import FolderSource
+from tallystick_cli.audit.tiled import TiledSource
 from tallystick_tlog import Signer, TileReader, new_bundles, new_tiles, open_checkpoint, write_hashes
 from tallystick_tlog.samples import SIGNER, checkpoint, log
 from tlog_scales.backend import make_backend
@@ -122,6 +124,17 @@ def test_a_mirror_is_verified_and_mirrored_like_an_export(
         assert (report["status"], report["entries"], report["authenticated"]) == ("intact", 600, True)
     assert files(mirror(address, "second")) == files(mirror(folder, "third")) == files(folder)
     assert run("audit", "verify", folder.parent, "--key", KEY).exit_code == 0
+
+
+def test_a_log_that_grows_while_it_is_read_is_read_as_it_was(export: Export, mirror: Callable[..., Path]) -> None:
+    folder = mirror(export(300))
+    source = TiledSource(FolderSource(folder))
+    note = source.read_small("checkpoint")
+    mirror(export(700))
+    assert not (folder / "tile/0/001.p").exists()
+    assert (folder / "checkpoint").read_bytes() != note == source.read_small("checkpoint")
+    with source.open_entries() as stream:
+        assert b"".join(iter(lambda: stream.read(1 << 16), b"")) == b"".join(line + b"\n" for line in log(300)[0])
 
 
 def test_a_served_export_is_still_read_as_one(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tallystick_tlog import (
     EMPTY_ROOT,
@@ -31,6 +31,8 @@ from tallystick_tlog import (
 ENTRIES = [b"%d" % number for number in range(70_000)]
 LEAVES = [leaf_hash(entry) for entry in ENTRIES]
 SIZES = (1, 2, 255, 256, 257, 511, 512, 5000, 65_535, 65_536, 65_537, 65_792, 70_000)
+large = settings(deadline=None, max_examples=40)
+"""For properties that hash tens of thousands of leaves."""
 sizes = st.one_of(st.sampled_from(SIZES), st.integers(1, len(LEAVES)))
 
 
@@ -127,6 +129,7 @@ def test_a_tree_of_256_is_a_full_tile_and_a_partial_one_above_it() -> None:
 
 
 @given(sizes, sizes)
+@large
 def test_growth_adds_exactly_what_was_not_there(one: int, other: int) -> None:
     old, size = sorted((one, other))
     assert set(new_tiles(0, size)) == naive_tiles(size)
@@ -151,6 +154,7 @@ def test_an_empty_log_has_no_tiles_and_logs_do_not_shrink() -> None:
 
 
 @given(sizes)
+@large
 def test_the_edge_makes_the_root(size: int) -> None:
     edges = [read_hashes(tile, naive_content(tile)) for tile in edge_tiles(size)]
     assert edge_root(size, edges) == CompactRange().extend(LEAVES[:size]).root()
@@ -172,6 +176,7 @@ def test_the_builder_hands_out_each_tile_once_with_its_hashes() -> None:
 
 
 @given(sizes, sizes)
+@large
 def test_a_builder_goes_on_from_the_edge_where_another_stopped(one: int, other: int) -> None:
     old, size = sorted((one, other))
     old = max(old, size - 600)
@@ -182,6 +187,7 @@ def test_a_builder_goes_on_from_the_edge_where_another_stopped(one: int, other: 
 
 
 @given(st.data())
+@large
 def test_proofs_made_from_tiles_hold(data: st.DataObject) -> None:
     size = data.draw(sizes)
     index, old = data.draw(st.integers(0, size - 1)), data.draw(st.integers(1, size))

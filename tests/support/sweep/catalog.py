@@ -19,11 +19,13 @@ select n.nspname as schema, c.relname as name, c.relkind as kind, pg_get_userbyi
     c.relrowsecurity as enabled, c.relforcerowsecurity as forced,
     coalesce('security_invoker=true' = any(c.reloptions), false) as invoker,
     (select coalesce(json_agg(json_build_object(
-        'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'required', a.attnotnull) order by a.attnum), '[]')
+        'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'required', a.attnotnull)
+        order by a.attnum), '[]')
      from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
     (select coalesce(json_agg(t.tgname::text order by t.tgname), '[]')
      from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled = 'O') as triggers
-from pg_class c join pg_namespace n on n.oid = c.relnamespace where {_IN_OURS} and c.relkind in ('r', 'p', 'v', 'm', 'f')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where {_IN_OURS} and c.relkind in ('r', 'p', 'v', 'm', 'f')
 order by 1, 2
 """
 _INDEXES = f"""
@@ -35,7 +37,8 @@ where {_IN_OURS} order by 1, 2, 3
 """
 _POLICIES = f"""
 select n.nspname as schema, c.relname as "table", p.polname as name, p.polcmd as command, p.polpermissive as permissive,
-    (select json_agg(coalesce(r.rolname::text, 'public')) from unnest(p.polroles) o left join pg_roles r on r.oid = o) as roles,
+    (select json_agg(coalesce(r.rolname::text, 'public'))
+     from unnest(p.polroles) o left join pg_roles r on r.oid = o) as roles,
     pg_get_expr(p.polqual, p.polrelid) as "using", pg_get_expr(p.polwithcheck, p.polrelid) as "check"
 from pg_policy p join pg_class c on c.oid = p.polrelid join pg_namespace n on n.oid = c.relnamespace
 where {_IN_OURS} order by 1, 2, 3
@@ -62,7 +65,8 @@ select n.nspname as schema, p.proname as name, p.prosecdef as definer, coalesce(
 from pg_proc p join pg_namespace n on n.oid = p.pronamespace where {_IN_OURS} order by 1, 2
 """
 _ROLES = """
-select r.rolname as name, r.rolcanlogin as login, r.rolsuper as super, r.rolbypassrls as bypass, r.rolcreaterole as makes_roles,
+select r.rolname as name, r.rolcanlogin as login, r.rolsuper as super, r.rolbypassrls as bypass,
+    r.rolcreaterole as makes_roles,
     r.rolcreatedb as makes_databases, r.rolreplication as replicates, r.rolinherit as inherits,
     (select coalesce(json_agg(g.rolname::text), '[]') from pg_auth_members m join pg_roles g on g.oid = m.roleid
      where m.member = r.oid) as member_of,
@@ -71,7 +75,8 @@ select r.rolname as name, r.rolcanlogin as login, r.rolsuper as super, r.rolbypa
     (select coalesce(json_agg(n.nspname::text order by n.nspname), '[]') from pg_namespace n
      where has_schema_privilege(r.oid, n.oid, 'create')) as creates_in,
     (select coalesce(json_agg(n.nspname::text order by n.nspname), '[]') from pg_namespace n
-     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and has_schema_privilege(r.oid, n.oid, 'usage')) as uses
+     where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+        and has_schema_privilege(r.oid, n.oid, 'usage')) as uses
 from pg_roles r where r.rolname ~ '^tally_' order by 1
 """
 

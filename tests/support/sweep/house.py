@@ -1,7 +1,8 @@
-"""Two tenants with org units, people who hold every capability in their own place, and one of everything in each place.
+"""Two tenants with org units, people who hold every capability in their own place, and one of everything in each
+place.
 
-Made through the front doors alone: tenants by the operator's command, sign-in by real mail, everything else over HTTPS. Each
-command that is accepted on the way is noted as proof that its recipe is a proper one.
+Made through the front doors alone: tenants by the operator's command, sign-in by real mail, everything else over
+HTTPS. Each command that is accepted on the way is noted as proof that its recipe is a proper one.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-from sweep.recipes import RECIPES, Ids
-from sweep.routes import Route, every_route
-from sweep.visitor import Call, Visitor
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
 from tallystick_demo.person import Person, Traffic, World
+
+from sweep.recipes import RECIPES, Ids
+from sweep.routes import Route, every_route
+from sweep.visitor import Call, Visitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -75,13 +77,15 @@ class Builder:
         unique = secrets.token_hex(3)
         self.north, self.south = f"north-{unique}", f"south-{unique}"
 
-    def sign_in(self, tenant: str, *names: str) -> dict[str, Visitor]:
+    def sign_in(self, tenant: str, *names: str, user_agent: str = "sweep") -> dict[str, Visitor]:
         """Sign people in through real mail, all at once; their address is ``name@tenant.example``."""
 
         async def all_of_them() -> list[httpx.Cookies]:
             with Journal(self._journal) as journal:
                 world = World(self.urls, self.tls, self.mailbox, journal, Traffic())
                 people = [Person(world, tenant=tenant, email=f"{name}@{tenant}.example") for name in names]
+                for person in people:
+                    person._http.headers["User-Agent"] = user_agent
                 try:
                     await asyncio.gather(*(person.sign_in() for person in people))
                     return [person._http.cookies for person in people]
@@ -91,7 +95,8 @@ class Builder:
         cookies = asyncio.run(all_of_them())
         self.proven |= {"identity POST /api/v1/auth/login", "identity POST /api/v1/auth/verify"}
         return {
-            name: Visitor(self.urls, self.tls, own, name=name) for name, own in zip(names, cookies, strict=True)
+            name: Visitor(self.urls, self.tls, own, name=name, user_agent=user_agent)
+            for name, own in zip(names, cookies, strict=True)
         }
 
     def ask(self, who: Visitor, name: str, call: Call) -> httpx.Response:
@@ -123,9 +128,7 @@ def _people(builder: Builder, admin: Visitor, tenant: str, rows: list[tuple[str,
     }
     made = builder.ask(admin, "identity POST /api/v1/identity/imports", Call(json=body)).json()["people"]
     return {
-        name: Ids(
-            tenant=me["tenant"], unit=one["org_unit_id"], person_id=one["id"], person=one["person"], path=path
-        )
+        name: Ids(tenant=me["tenant"], unit=one["org_unit_id"], person_id=one["id"], person=one["person"], path=path)
         for (name, path, _), one in zip(rows, made, strict=True)
     }
 
@@ -156,9 +159,7 @@ def _exam(builder: Builder, author: Visitor, taker: Visitor, ids: Ids, slug: str
     handed_in = builder.do(taker, api("POST", "attempts/{attempt_id}/submission"), ids)
     ids = replace(ids, submission=handed_in["submission_id"])
     history = builder.routes[api("GET", "submissions/{submission_id}/scores")]
-    eventually(
-        lambda: author.send(history, Call(path={"submission_id": ids.submission})).is_success or None, "scoring"
-    )
+    eventually(lambda: author.send(history, Call(path={"submission_id": ids.submission})).is_success or None, "scoring")
     ids = replace(ids, remediation=builder.do(author, api("POST", "remediations"), ids)["remediation_id"])
     builder.do(author, api("POST", "remediations/{remediation_id}/apply"), ids)
     builder.do(author, api("POST", "remediations/{remediation_id}/revert"), ids)
@@ -213,9 +214,11 @@ def _make(builder: Builder, visitors: dict[str, Visitor]) -> House:
         assert made == 0, f"making the tenant {tenant} ended with {made}"
     north, south = _north(builder, visitors), _south(builder, visitors)
     certificate = eventually(
-        lambda: visitors["owner"]
-        .send(builder.routes["assessment GET /api/v1/assessment/my/certificates"], Call())
-        .json()["certificates"],
+        lambda: (
+            visitors["owner"]
+            .send(builder.routes["assessment GET /api/v1/assessment/my/certificates"], Call())
+            .json()["certificates"]
+        ),
         "the owner's certificate",
     )[0]
     return House(
@@ -231,7 +234,7 @@ def _make(builder: Builder, visitors: dict[str, Visitor]) -> House:
 
 
 def _north(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
-    """The first tenant: ``owner`` holds everything everywhere and lives in unit a; ``neighbour`` holds it in unit b only."""
+    """The first tenant: ``owner`` lives in unit a and holds everything everywhere, ``neighbour`` in unit b only."""
     (admin,) = builder.sign_in(builder.north, "admin").values()
     visitors["admin"] = admin
     role, role_name = _role(builder, admin)

@@ -31,7 +31,9 @@ class ProblemDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 _CODE = re.compile(r"[a-z][a-z0-9_]+")
 _CORRELATION = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_INSIDES = re.compile(rb"Traceback|File \"|\.py\b|sqlalchemy|asyncpg|psycopg|msgspec|litestar|select |insert into", re.IGNORECASE)
+_INSIDES = re.compile(
+    rb"Traceback|File \"|\.py\b|sqlalchemy|asyncpg|psycopg|msgspec|litestar|select |insert into", re.IGNORECASE
+)
 
 
 def problem_in(response: httpx.Response) -> ProblemDocument:

@@ -1,7 +1,7 @@
 """For every route that needs a session: what a proper request looks like, and which ids stand in it.
 
-A new route needs a line here before the sweep passes. ``varied`` names the ids of the request, one by one set to somebody
-else's; ``shows`` names the id that whoever owns it finds in the answer.
+A new route needs a line here before the sweep passes. ``varied`` names the ids of the request, one by one set to
+somebody else's; ``shows`` names the id that whoever owns it finds in the answer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from sweep.visitor import Call
 from tallystick_contracts.capabilities import GRANTABLE_CAPABILITIES
+
+from sweep.visitor import Call
 
 
 def _id() -> str:
@@ -114,9 +115,7 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
         Recipe(lambda ids: Call(json=_version(ids) | {"people": [ids.person]}), varied=("evaluation", "person")),
     ),
     f"POST {_A}/assignments/{{assignment_id}}/revoke": (Recipe(_of("assignment_id=spare"), varied=("spare",)),),
-    f"POST {_A}/attempts": (
-        Recipe(lambda ids: Call(json={"assignment_id": ids.assignment}), varied=("assignment",)),
-    ),
+    f"POST {_A}/attempts": (Recipe(lambda ids: Call(json={"assignment_id": ids.assignment}), varied=("assignment",)),),
     f"GET {_A}/attempts/{{attempt_id}}": (Recipe(_of("attempt_id=attempt"), varied=("attempt",), shows="attempt"),),
     f"PUT {_A}/attempts/{{attempt_id}}/answers/{{item_id}}": (
         Recipe(
@@ -229,16 +228,12 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     f"DELETE {_I}/people/{{person_id}}": (
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"}), varied=("person_id",)),
     ),
-    f"GET {_I}/people/{{person_id}}": (
-        Recipe(_of("person_id=person_id"), varied=("person_id",), shows="person_id"),
-    ),
+    f"GET {_I}/people/{{person_id}}": (Recipe(_of("person_id=person_id"), varied=("person_id",), shows="person_id"),),
     f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
     f"GET {_I}/roles": (Recipe(_plain, shows="role"),),
     f"POST {_I}/roles": (
         Recipe(
-            lambda _: Call(
-                json={"name": f"r{secrets.token_hex(4)}", "capabilities": sorted(GRANTABLE_CAPABILITIES)}
-            )
+            lambda _: Call(json={"name": f"r{secrets.token_hex(4)}", "capabilities": sorted(GRANTABLE_CAPABILITIES)})
         ),
     ),
     f"PUT {_I}/roles/{{role_id}}": (

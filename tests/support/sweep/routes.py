@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, get_type_hints
 
 from tallystick_chassis.http.app import create_app
@@ -30,6 +31,7 @@ class Route:
     step_up: bool
     returns: object
     body: object
+    parameters: frozenset[str]
     summary: str
 
     @property
@@ -74,8 +76,11 @@ def every_route(layout: Layout) -> tuple[Route, ...]:
                     path=declared.split(" ", 1)[1],
                     capability=str(handler.opt.get("capability") or ""),
                     step_up=bool(handler.opt.get("step_up")),
-                    returns=get_type_hints(handler.fn, vars(importlib.import_module(handler.fn.__module__))).get("return"),
+                    returns=get_type_hints(handler.fn, vars(importlib.import_module(handler.fn.__module__))).get(
+                        "return"
+                    ),
                     body=None if handler.parsed_data_field is None else handler.parsed_data_field.annotation,
+                    parameters=frozenset(name.rstrip("_") for name in signature(handler.fn).parameters),
                     summary=(handler.fn.__doc__ or "").strip().split("\n")[0],
                 )
                 for name in ServiceName

@@ -42,17 +42,23 @@ class Visitor:
     """Somebody who sends requests; signed in if he has cookies."""
 
     def __init__(
-        self, urls: Mapping[str, str], tls: ssl.SSLContext, cookies: httpx.Cookies | None = None, *, name: str = "nobody"
+        self,
+        urls: Mapping[str, str],
+        tls: ssl.SSLContext,
+        cookies: httpx.Cookies | None = None,
+        *,
+        name: str = "nobody",
+        user_agent: str = "sweep",
     ) -> None:
         self.name = name
         self._urls = urls
-        self.http = httpx.Client(verify=tls, timeout=30.0, cookies=cookies)
+        self.http = httpx.Client(verify=tls, timeout=30.0, cookies=cookies, headers={"User-Agent": user_agent})
 
     def close(self) -> None:
         self.http.close()
 
     def send(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """Send one request, with CSRF token and a fresh Idempotency-Key where it is unsafe; renew the session if it ended."""
+        """Send one request, with CSRF token and Idempotency-Key where it is unsafe; renew the session if it ended."""
         answer = self.request(route, call, headers=headers)
         if answer.status_code == httpx.codes.UNAUTHORIZED and self.http.cookies.get(CSRF_COOKIE):
             renewed = self.http.post(f"{self._urls['identity']}/session/refresh")

@@ -8,8 +8,8 @@ from typing import BinaryIO, Final
 import msgspec
 from tallystick_tlog import MAX_LINE_BYTES
 
-BLOCK_BYTES: Final = 512 * 1024
-"""Larger blocks fall out of the processor's cache, smaller ones cost calls."""
+BLOCK_BYTES: Final = 192 * 1024
+"""Larger blocks fall out of the processor's cache and are mapped anew each time, smaller ones cost calls."""
 
 LONGEST_BYTES: Final = MAX_LINE_BYTES + 1  # with its line feed
 
@@ -37,6 +37,14 @@ def read_blocks(read: Callable[[int], bytes], following: bytes | None = None) ->
     """
     held = b""
     while chunk := read(BLOCK_BYTES):
+        # Look in the new chunk alone: the two lines that must be known are in it, unless lines are very long.
+        end = chunk.rfind(b"\n") + 1
+        last = chunk.rfind(b"\n", 0, max(end - 1, 0)) + 1
+        ready = chunk.rfind(b"\n", 0, max(last - 1, 0)) + 1
+        if ready and len(chunk) - end <= LONGEST_BYTES:
+            yield Block(b"".join((held, memoryview(chunk)[:ready])), chunk[ready : last - 1])
+            held = chunk[ready:]
+            continue
         held += chunk
         end = held.rfind(b"\n") + 1
         if len(held) - end > LONGEST_BYTES:
@@ -78,6 +86,26 @@ def from_entry(read: Callable[[int], bytes], seq: int) -> Callable[[int], bytes]
             return read(size)
         chunk, held = held[:size], held[size:]
         return chunk
+
+    return read_on
+
+
+def first_lines(read: Callable[[int], bytes], count: int) -> Callable[[int], bytes]:
+    """Read no more than ``count`` lines."""
+    left = count
+
+    def read_on(size: int) -> bytes:
+        nonlocal left
+        chunk = read(size) if left else b""
+        found = chunk.count(b"\n")
+        if found < left:
+            left -= found
+            return chunk
+        end = 0
+        for _ in range(left):
+            end = chunk.find(b"\n", end) + 1
+        left = 0
+        return chunk[:end]
 
     return read_on
 

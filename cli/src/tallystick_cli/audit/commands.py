@@ -16,10 +16,12 @@ from tallystick_cli.audit.console import (
     fail,
     plain_errors,
     printable,
+    warn,
 )
 from tallystick_cli.audit.kept import load_since
 from tallystick_cli.audit.keys import load_keys
 from tallystick_cli.audit.mirror import mirror
+from tallystick_cli.audit.monitor_command import monitor
 from tallystick_cli.audit.proving_commands import consistency, prove
 from tallystick_cli.audit.reading_commands import diff, explain, sample, state
 from tallystick_cli.audit.render import progress_bar, report_json, report_text, total_bytes, warn_if_unauthenticated
@@ -67,6 +69,9 @@ def verify(
         here = {item.log for item in reports}
         if kept and None not in here and here.isdisjoint(item.checkpoint.origin for item in kept):
             fail(f"the checkpoint you kept is of log {kept[0].checkpoint.origin}, which is not here")
+        for item in kept if len(sources) > 1 else ():
+            if item.checkpoint.origin not in here:
+                warn(f"you kept a checkpoint of log {item.checkpoint.origin}, which is not here")
     (report_json if as_json else report_text)(reports)
     warn_if_unauthenticated(reports)
     if any(item.status == "damaged" for item in reports):
@@ -109,4 +114,5 @@ app.command()(explain)
 app.command()(state)
 app.command()(report)
 app.command("export-as")(export_as)
+app.command()(monitor)
 app.command()(mirror)

@@ -1,11 +1,13 @@
 """Running a replay over a source: block by block, or with the digests made by several processes."""
 
+import gc
 import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,18 @@ def choose_jobs(asked: int, size_bytes: int) -> int:
     return min(os.cpu_count() or 1, MAX_JOBS) if size_bytes >= PARALLEL_FROM_BYTES else 1
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep Python from searching for cycles: a replay makes none, and millions of short-lived objects."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance: Advance) -> None:
     """Replay until the end, the first finding, or more than ``max_entries`` entries.
 
@@ -48,7 +62,7 @@ def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance:
         if len(parts) > 1:
             _run_parts(path, parts, replay, max_entries, jobs, advance)
             return
-    with source.open_entries() as stream:
+    with without_collector(), source.open_entries() as stream:
         read = from_entry(stream.read, replay.tree.end) if replay.tree.end else stream.read
         for block in read_blocks(read):
             replay.add(block)
@@ -59,7 +73,7 @@ def run(source: LogSource, replay: Replay, max_entries: int, jobs: int, advance:
 
 def digest_part(path: Path, part: Part, log: str) -> list[Digest | None]:
     """Digest each block of one part; what another process runs."""
-    with open_file(path) as file:
+    with without_collector(), open_file(path) as file:
         return [None if block.cut else digest(block.data, log) for block in read_part(file, part)]
 
 

@@ -5,5 +5,9 @@ class AuditError(Exception):
     """The source cannot be read, or the command was given something it cannot use; one line, exit status 2."""
 
 
+class NotThereError(AuditError):
+    """A server answered that there is no such thing."""
+
+
 class NotProvedError(Exception):
     """What was to be shown does not hold; one line, exit status 1."""

@@ -97,16 +97,15 @@ def digest(data: bytes, log: str) -> Digest | None:
     leaves = [sha256(b"\x00" + line).digest() for line in lines]
     start, count = entries[0].seq, len(entries)
     times = [entry.recorded for entry in entries]
-    distinct = dict.fromkeys(times)
     series = _series(entries)
     if (
         max(map(len, lines)) > MAX_LINE_BYTES
         or len(entries[0].prev) != len(leaves[0])
         or [entry.prev for entry in entries[1:]] != leaves[:-1]
         or [entry.seq for entry in entries] != list(range(start, start + count))
-        or {entry.log for entry in entries} != {log}
+        or [entry.log for entry in entries].count(log) != count
         or sorted(times) != times
-        or not all(map(is_recorded, distinct))
+        or not all(map(is_recorded, dict.fromkeys(times)))
         or series is None
     ):
         return None
@@ -115,24 +114,21 @@ def digest(data: bytes, log: str) -> Digest | None:
 
 
 def _series(entries: list[_Line]) -> tuple[Series, ...] | None:
-    """Collect each source's numbers by type, then by aggregate; None if one has a gap or a type has no aggregate."""
-    numbers: dict[tuple[str, str], list[int]] = {}
-    aggregates: dict[str, str] = {}
+    """Collect each source's numbers by aggregate; None if one has a gap or a type has no aggregate."""
+    # First and last number of a source's aggregate; the types of an aggregate share one pair.
+    pairs: dict[tuple[str, str], list[int]] = {}
+    by_type: dict[tuple[str, str], list[int]] = {}
     for entry in entries:
-        event = entry.event
-        kind = event.type
-        aggregate = aggregates.get(kind)
-        if aggregate is None:
-            service, _, rest = kind.partition(".")
-            aggregate = aggregates[kind] = rest.partition(".")[0]
+        event, number = entry.event, entry.source_seq
+        pair = by_type.get((event.source, event.type))
+        if pair is None:
+            service, _, rest = event.type.partition(".")
+            aggregate = rest.partition(".")[0]
             if not service or not aggregate:
                 return None
-        key = event.source, aggregate
-        if key in numbers:
-            numbers[key].append(entry.source_seq)
-        else:
-            numbers[key] = [entry.source_seq]
-    for given in numbers.values():
-        if given != list(range(given[0], given[0] + len(given))):
+            pair = pairs.setdefault((event.source, aggregate), [number, number - 1])
+            by_type[event.source, event.type] = pair
+        if number != pair[1] + 1:
             return None
-    return tuple(Series(*key, given[0], given[-1]) for key, given in numbers.items())
+        pair[1] = number
+    return tuple(Series(*key, first, last) for key, (first, last) in pairs.items())

@@ -34,7 +34,7 @@ class KeptLog(msgspec.Struct, frozen=True):
 
 
 def load_since(path: Path) -> tuple[KeptLog, ...]:
-    """Read what was kept: a checkpoint's file, or a folder that :func:`keep` has written.
+    """Read what was kept: a checkpoint's file, a folder that :func:`keep` has written, or an older export.
 
     Raises:
         AuditError: it is neither.
@@ -42,6 +42,8 @@ def load_since(path: Path) -> tuple[KeptLog, ...]:
     """
     try:
         folders = sorted(item.parent for item in path.glob(f"*/{CHECKPOINT}")) if path.is_dir() else None
+        if folders is not None and (path / CHECKPOINT).exists():
+            folders = [path]  # an older export, or one log's kept folder
     except (OSError, ValueError) as error:
         message = f"cannot read {path}: {error}"
         raise AuditError(message) from error

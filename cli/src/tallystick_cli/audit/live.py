@@ -1,12 +1,13 @@
 """The entries of a live log: page by page from the ledger's own routes, or from an export that grows."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from tallystick_cli.audit.blocks import first_lines, from_entry
 from tallystick_cli.audit.errors import AuditError, NotThereError
 from tallystick_cli.audit.sources import ByteStream, LogSource, UrlSource
 
@@ -23,35 +24,43 @@ class _Page(msgspec.Struct):
 
 
 class LiveSource:
-    """A log read from entry ``start`` on; everything else is as in ``base``."""
+    """The entries ``[start, end)`` of a log that may have grown further; everything else is as in ``base``."""
 
     path: Path | None = None
 
-    def __init__(self, base: LogSource, start: int) -> None:
-        """Name the log and the first entry to read."""
+    def __init__(self, base: LogSource, start: int, end: int) -> None:
+        """Name the log and the entries."""
         self.name = base.name
-        self._base, self._start = base, start
+        self._base, self._start, self._end = base, start, end
 
     def read_small(self, name: str) -> bytes:
         """Read the checkpoint or the key."""
         return self._base.read_small(name)
 
-    def open_entries(self) -> AbstractContextManager[ByteStream]:
-        """Open the entries from ``start``; where there are no pages, all of them."""
-        return self._open()
-
     @contextmanager
-    def _open(self) -> Iterator[ByteStream]:
+    def open_entries(self) -> Iterator[ByteStream]:
+        """Open the entries: by pages, or where the server has none, from the whole log's file."""
+        count = self._end - self._start
         if isinstance(self._base, UrlSource):
             try:
                 first = _read_page(self._base, self._start)
             except NotThereError:
                 pass
             else:
-                yield _Pages(self._base, self._start, first)
+                yield _Bounded(first_lines(_Pages(self._base, self._start, first).read, count))
                 return
         with self._base.open_entries() as stream:
-            yield stream
+            yield _Bounded(first_lines(from_entry(stream.read, self._start), count))
+
+
+class _Bounded:
+    """A stream made of a reading function."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def read(self, size: int, /) -> bytes:
+        return self._read(size)
 
 
 class _Pages:

@@ -66,16 +66,16 @@ class Monitor:
         except (NoteError, CheckpointError) as error:
             message = f"the checkpoint is not signed by the pinned key: {error}"
             return Round(at, self._source.name, alarm="signature", message=message)
-        seen = Round(
-            at, self._source.name, checkpoint.origin, checkpoint.size, to_base64(checkpoint.root)
-        )
+        seen = Round(at, self._source.name, checkpoint.origin, checkpoint.size, to_base64(checkpoint.root))
         kept = load_log(self._folder, checkpoint.origin)
         if kept is not None:
             self._check_kept(kept)
         found = self._compare(kept, checkpoint)
         if isinstance(found, Replay):
             keep(self._folder, note, found)
-            return self._watch_growth(seen, checkpoint, now, added=checkpoint.size - (kept.checkpoint.size if kept else 0))
+            return self._watch_growth(
+                seen, checkpoint, now, added=checkpoint.size - (kept.checkpoint.size if kept else 0)
+            )
         alarm, finding = found
         evidence = self._save_evidence(note, checkpoint.origin, f"{now:%Y%m%dT%H%M%SZ}-{alarm}")
         message, entry = finding.message, finding.seq
@@ -98,7 +98,8 @@ class Monitor:
             return "fork", Finding("root", message)
         replay = kept.begin() if kept is not None else Replay(checkpoint.origin)
         if replay.tree.end < checkpoint.size:
-            run(LiveSource(self._source, replay.tree.end), _Bounded(replay, checkpoint.size).replay, checkpoint.size, 1, _ignore)
+            added = LiveSource(self._source, replay.tree.end, checkpoint.size)
+            run(added, replay, checkpoint.size, 1, lambda _size_bytes: None)
         return _judge(replay, kept, checkpoint)
 
     def _watch_growth(self, seen: Round, checkpoint: Checkpoint, now: datetime, *, added: int) -> Round:
@@ -127,3 +128,20 @@ class Monitor:
             message = f"cannot write {path}: {error.strerror or error}"
             raise AuditError(message) from error
         return path
+
+
+def _judge(replay: Replay, kept: KeptLog | None, checkpoint: Checkpoint) -> Replay | tuple[Alarm, Finding]:
+    if replay.suspicion is not None:
+        return "damaged", replay.suspicion.otherwise
+    if replay.finding is not None:
+        return "gap" if replay.finding.code in {"source_gap", "order"} else "damaged", replay.finding
+    if kept is not None and replay.roots.get(kept.checkpoint.size) != kept.checkpoint.root:
+        return "fork", Finding("root", f"the first {kept.checkpoint.size} entries are not those seen before")
+    if replay.tree.end < checkpoint.size:
+        message = f"only {replay.tree.end} of the {checkpoint.size} entries are given out"
+        return "gap", Finding("truncated", message, seq=replay.tree.end, line=replay.tree.end + 1)
+    if replay.tree.root() != checkpoint.root:
+        before = f"the {kept.checkpoint.size} seen before and " if kept is not None else ""
+        message = f"the checkpoint is not of {before}the entries given out"
+        return "fork" if kept is not None else "damaged", Finding("root", message)
+    return replay

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final, Protocol
 from urllib.error import URLError
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
-from tallystick_cli.audit.errors import AuditError
+from tallystick_cli.audit.errors import AuditError, NotThereError
 from tallystick_cli.audit.tiled import TiledSource, first_bundle_of
 
 ENTRIES: Final = "entries.ndjson"
@@ -129,18 +129,18 @@ class UrlSource:
 
     def read_small(self, name: str) -> bytes:
         """Read one of the small files."""
-        with self._open(name) as stream:
+        with self.open(name) as stream:
             return stream.read(MAX_SMALL_FILE_BYTES + 1)
 
     def read_file(self, name: str, max_bytes: int) -> bytes:
         """Read what is at a path below the address, up to one byte more than it may have."""
-        with self._open(name) as stream:
+        with self.open(name) as stream:
             return stream.read(max_bytes + 1)
 
     def gives(self, name: str) -> bool:
         """Say whether there is anything at a path below the address."""
         try:
-            with self._open(name):
+            with self.open(name):
                 return True
         except AuditError:
             return False
@@ -148,14 +148,24 @@ class UrlSource:
     @contextmanager
     def open_entries(self) -> Iterator[ByteStream]:
         """Open the entries."""
-        with self._open(ENTRIES) as stream:
+        with self.open(ENTRIES) as stream:
             yield stream
 
     @contextmanager
-    def _open(self, name: str) -> Iterator[ByteStream]:
+    def open(self, name: str) -> Iterator[ByteStream]:
+        """Open what lies under a name below the address.
+
+        Raises:
+            NotThereError: the server says that there is nothing.
+            AuditError: it cannot be read.
+
+        """
         url = f"{self._base}/{name}"
         try:
             with self._opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 (the scheme is checked by open_sources)
+                if response.status == HTTPStatus.NOT_FOUND:
+                    message = f"{url} answered 404"
+                    raise NotThereError(message)
                 if response.status != HTTPStatus.OK:
                     message = f"{url} answered {response.status}"
                     raise AuditError(message)

@@ -19,7 +19,7 @@ from tallystick_tlog import (
     new_bundles,
     read_bundle,
     read_checkpoint,
-    write_hashes,
+    read_hashes,
 )
 
 from tallystick_cli.audit.errors import AuditError, NotProvedError
@@ -55,11 +55,19 @@ class TiledSource:
     def __init__(self, files: Files) -> None:
         """Take the place of the files; nothing is read."""
         self._files = files
+        self._checkpoint: bytes | None = None
         self.name = files.name
 
     def read_small(self, name: str) -> bytes:
-        """Read the checkpoint or the key, whatever an export calls it."""
-        return self._files.read_small(CHECKPOINT if name == CHECKPOINT else VKEY)
+        """Read the checkpoint or the key, whatever an export calls it.
+
+        The checkpoint is read once: the log may grow, the source stays as long as it was.
+        """
+        if name != CHECKPOINT:
+            return self._files.read_small(VKEY)
+        if self._checkpoint is None:
+            self._checkpoint = self._files.read_small(CHECKPOINT)
+        return self._checkpoint
 
     @contextmanager
     def open_entries(self) -> Iterator["_Lines"]:
@@ -101,13 +109,26 @@ class TiledSource:
 
     def _first_other(self, made: list[tuple[Tile, tuple[bytes, ...]]]) -> str | None:
         for tile, hashes in made:
-            if self._files.read_file(tile.path, MAX_TILE_BYTES) != write_hashes(hashes):
+            try:
+                found = read_hashes(tile, self._fetch(tile))
+            except TileError:
+                found = ()
+            if found != hashes:
                 return tile.path
         return None
 
+    def _fetch(self, tile: Tile) -> bytes:
+        try:
+            return self._files.read_file(tile.path, MAX_TILE_BYTES)
+        except AuditError:
+            # A log that has grown meanwhile need not keep a partial tile beside the full one.
+            if tile.is_full:
+                raise
+            return self._files.read_file(tile.full.path, MAX_TILE_BYTES)
+
     def _read_bundle(self, bundle: Tile) -> list[bytes]:
         try:
-            entries = read_bundle(bundle, self._files.read_file(bundle.path, MAX_TILE_BYTES))
+            entries = read_bundle(bundle, self._fetch(bundle))
         except TileError as error:
             raise NotProvedError(str(error)) from error
         for place, entry in enumerate(entries):

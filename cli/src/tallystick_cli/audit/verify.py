@@ -49,15 +49,15 @@ class Verification:
             return
         origin = self.checkpoint.origin
         kept_log = self._kept = next((item for item in kept if item.checkpoint.origin == origin), None)
+        self._since = kept_log is not None
         known = keys or self._own_keys()
         if known:
             self._findings += check_signature(note, known, "the checkpoint")
         if known and kept_log is not None:
             self._findings += check_signature(kept_log.note, known, "the kept checkpoint")
         if kept_log is not None and self.checkpoint.size < kept_log.checkpoint.size:
-            kept_log = KeptLog(
-                kept_log.note, kept_log.checkpoint
-            )  # a log that has become shorter is read from its first entry
+            # A log that has become shorter is read from its first entry.
+            kept_log = KeptLog(kept_log.note, kept_log.checkpoint)
         self.replay = kept_log.begin() if kept_log is not None else Replay(origin)
         self._skipped = self.replay.tree.end
 

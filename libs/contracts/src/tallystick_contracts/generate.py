@@ -55,7 +55,7 @@ def write(files: dict[str, str], folder: Path) -> None:
 
 
 def write_dependants() -> int:
-    """Write missing golden files, the taxonomy and the auditor's table, in a process that imports what was just written."""
+    """Write missing golden files, taxonomy and auditor's table, in a process that imports what was just written."""
     script = (
         "from tallystick_contracts.generator.golden import write_missing; write_missing()\n"
         "from tallystick_contracts.taxonomy import write; write()\n"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
-from tallystick_chassis.settings import KeyEncryptionKeys, Secret, SecretKey, Settings
+from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -33,6 +34,11 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
 
     keys_dsn: Secret
     kek: KeyEncryptionKeys
+    client_secret: Secret
+    session_jwks_file: Path
+    url_privacy: str
+    ledger_key: PublicKey
+    ledger_origin: str
     session_key: Secret
     csrf_key: SecretKey
     blind_index_key: SecretKey

@@ -25,8 +25,10 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
     file = tmp_path / "file"
     file.write_text("x")
     names = ("DSN", "DUTY_DSN", "KEYS_DSN", "NATS_URL", "NATS_SEED", "PUBLIC_URL", "SESSION_KEY", "SMTP_HOST")
-    plain = {f"TALLY_{name}": "x" for name in (*names, "MAIL_FROM")}
-    files = {f"TALLY_{name}": str(file) for name in ("CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE")}
+    more = ("MAIL_FROM", "CLIENT_SECRET", "LEDGER_ORIGIN", "URL_PRIVACY")
+    plain = {f"TALLY_{name}": "x" for name in (*names, *more)}
+    own = ("CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE", "SESSION_JWKS_FILE")
+    files = {f"TALLY_{name}": str(file) for name in own}
     return {
         **plain,
         **files,
@@ -34,6 +36,7 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
         "TALLY_SMTP_PORT": "25",
         "TALLY_KEK": f'{{"1": "{KEY}"}}',
         "TALLY_CSRF_KEY": KEY,
+        "TALLY_LEDGER_KEY": KEY,
         "TALLY_BLIND_INDEX_KEY": KEY,
         "TALLY_CLIENTS": f'{{"ledger": "{"0" * 64}"}}',
     }
@@ -45,7 +48,7 @@ def test_the_whole_environment_is_accepted(environment: Mapping[str, str]) -> No
 
 @pytest.mark.control("EV-24a")
 @pytest.mark.parametrize(
-    "name", ["SESSION_KEY", "CSRF_KEY", "BLIND_INDEX_KEY", "CLIENTS", "KEK", "KEYS_DSN", "SMTP_HOST"]
+    "name", ["SESSION_KEY", "CSRF_KEY", "BLIND_INDEX_KEY", "CLIENTS", "KEK", "KEYS_DSN", "SMTP_HOST", "CLIENT_SECRET"]
 )
 def test_identity_does_not_start_without_each_secret(environment: Mapping[str, str], name: str) -> None:
     without = {key: value for key, value in environment.items() if key != f"TALLY_{name}"}

@@ -360,11 +360,11 @@ async def test_an_exported_log_passes_the_auditors_check_and_a_changed_one_does_
     for log, size in ((filled.compliance, 303), (filled.audit, 3)):
         folder: Path = await exported(log)  # type: ignore[misc]
         key = VerifierKey.parse((folder / "ledger.vkey").read_text().strip())
-        report = verify_log(FolderSource(folder), (key,), None, 1, lambda _count: None)
+        report = verify_log(FolderSource(folder), (key,), (), 1, lambda _count: None)
         assert (report.status, report.authenticated, report.entries) == ("intact", True, size)
         entries = (folder / "entries.ndjson").read_bytes()
         (folder / "entries.ndjson").write_bytes(entries.replace(b'"actor":"identity"', b'"actor":"identitz"', 1))
-        assert verify_log(FolderSource(folder), (key,), None, 1, lambda _count: None).status == "damaged"
+        assert verify_log(FolderSource(folder), (key,), (), 1, lambda _count: None).status == "damaged"
 
 
 async def test_an_export_keeps_its_size_while_the_log_grows(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
+from tallystick_cli.audit.mirror import mirror_log
+from tallystick_cli.audit.sources import open_sources
+from tallystick_cli.audit.tiled import TiledSource
+from tallystick_cli.audit.verify import verify_log
 from tallystick_tlog import (
     TILE_WIDTH,
     Tile,
@@ -22,13 +27,16 @@ from tallystick_tlog import (
     verify_inclusion,
 )
 
-from .test_api import AUDITOR, BASE, client, filled, people, without_correlation
+from .test_api import AUDITOR, BASE, L, client, filled, people, without_correlation
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import asyncpg
     import httpx
+    from tallystick_ledger.writing.writer import LedgerWriter
 
-    from .conftest import LedgerReader
+    from .conftest import FakeSource, LedgerReader
     from .test_api import Filled, People
 
 __all__ = ["client", "filled", "people"]  # fixtures
@@ -69,6 +77,44 @@ async def test_the_log_reads_from_its_tiles_as_from_the_entries(
     old = (await client.get(f"{prefix}/checkpoint?size=263", headers=auditor)).content
     old_head = open_checkpoint(old, [VerifierKey.parse(found["vkey"].decode().strip())])
     verify_consistency(263, head.size, tiles.consistency_proof(263), old_head.root, head.root)
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What was fetched from the routes, as `tally audit` reads it."""
+
+    found: dict[str, bytes]
+    name: str = "fetched"
+
+    def read_small(self, name: str) -> bytes:
+        return self.found[name]
+
+    def read_file(self, name: str, _max_bytes: int) -> bytes:
+        return self.found[name]
+
+
+@pytest.mark.control("EV-25e")
+async def test_what_the_routes_give_is_mirrored_and_verified_as_it_grows(
+    *,
+    client: httpx.AsyncClient,
+    people: People,
+    filled: Filled,
+    writer: LedgerWriter,
+    source: FakeSource,
+    tmp_path: Path,
+) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read")
+    prefix = f"{BASE}/logs/{filled.compliance}"
+    for size in (303, 703):
+        found = await fetch_log(client, prefix, auditor, entries=True)
+        keys = (VerifierKey.parse(found["vkey"].decode().strip()),)
+        done = mirror_log(TiledSource(Fetched(found)), tmp_path / "mirror", keys, lambda _: None)
+        assert (done.entries, done.authenticated) == (size, True)
+        for path, content in found.items():
+            assert (tmp_path / "mirror" / path).read_bytes() == content
+        (mirrored,) = open_sources(str(tmp_path / "mirror"), None, ())
+        assert verify_log(mirrored, keys, (), 1, lambda _: None).status == "intact"
+        await writer.record(filled.tenant, L, source.compliance(filled.tenant, 400))
 
 
 async def test_content_types_and_caching_are_the_specifications(

@@ -30,6 +30,7 @@ def feed_route(service: str) -> HTTPRouteHandler:
         after: Annotated[int, Parameter(ge=0, le=2**53)] = 0,
         limit: Annotated[int, Parameter(ge=1, le=PAGE)] = PAGE,
     ) -> FeedPage:
+        """Give a service the numbered events of one tenant and aggregate, after the last one it has."""
         async with request.app.state.runtime.database.transaction(tenant_scope) as tx:
             return await read_feed(tx, aggregate, after, limit)
 

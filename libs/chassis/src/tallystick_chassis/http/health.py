@@ -64,10 +64,12 @@ def health_routes(readiness: Readiness, version: str) -> tuple[HTTPRouteHandler,
 
     @get("/api/v1/health", opt={"public": True})
     async def health() -> Health:
+        """Say that the process answers, and its version."""
         return Health(status="ok", version=version)
 
     @get("/ready", opt={"public": True})
     async def ready() -> Response[ReadinessAnswer]:
+        """Say whether requests may be sent here, and which parts fail if not."""
         failing = await readiness.failing()
         answer = ReadinessAnswer(status="failing" if failing else "ready", failing=failing)
         return Response(answer, status_code=503 if failing else 200)

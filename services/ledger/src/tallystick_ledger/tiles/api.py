@@ -67,7 +67,6 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[str],
 
     ``public_url`` is the service's own base, ``vkey_of`` gives an origin's verifier key as text.
     """
-
     return [
         *_auditor_routes(database, vkey_of),
         *_publication_routes(database, public_url),

@@ -1,4 +1,4 @@
-"""One furnished house for all sweeps of a session."""
+"""The running system as the tests of the whole see it: one furnished house for a session."""
 
 from collections.abc import Iterator
 from pathlib import Path
