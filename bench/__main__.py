@@ -15,7 +15,7 @@ from rich.table import Table
 from bench.measure import Measure, Result
 
 MODULES: Final = ("bench.append_one_log", "bench.replay")
-"""One module for each measure; each has a ``MEASURE``."""
+"""The modules of measures; each has its ``Measure`` or several."""
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
 
@@ -39,7 +39,10 @@ def main() -> int:
 
 
 def _measures() -> dict[str, Measure]:
-    found: list[Measure] = [import_module(name).MEASURE for name in MODULES if find_spec(name)]
+    modules = [import_module(name) for name in MODULES if find_spec(name)]
+    found: list[Measure] = [
+        value for module in modules for value in vars(module).values() if isinstance(value, Measure)
+    ]
     return {measure.name: measure for measure in found}
 
 

@@ -87,13 +87,15 @@ def test_an_unknown_type_sealed_values_and_control_characters_are_told_safely(
     assert run("audit", "explain", folder, 0, "--json").stdout.isascii()
 
 
-def test_a_damaged_log_is_explained_but_fails(export: Export, run: Run) -> None:
+def test_a_damaged_log_is_explained_as_far_as_it_holds(export: Export, run: Run, tmp_path: Path) -> None:
     lines, tree = log(5)
     lines[3] = lines[3].replace(b'"done"', b'"gone"')
     result = run("audit", "explain", export(lines, tree=tree), 0)
     assert result.exit_code == 1
     assert "Entry 0 of" in result.stdout
     assert "damaged: entry 3" in result.stderr
+    beyond = run("audit", "explain", tmp_path / "log", 4)
+    assert (beyond.exit_code, beyond.stdout.split(":")[0]) == (1, "not proved")
 
 
 def state(run: Run, folder: Path, at: str, *arguments: object) -> dict[str, Any]:

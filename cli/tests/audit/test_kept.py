@@ -166,8 +166,10 @@ def test_a_fork_a_shrunk_log_and_a_gap_raise_the_alarm_and_leave_evidence(
     rewritten = [chain((event(at, actor="someone else"), {}) for at in range(size)) for size in (5, 8)]
     numbers = [1, 2, 3, 4, 5, 7]
     gap = chain((event(at), {"source_seq": number}) for at, number in enumerate(numbers))
-    cases = {"same size": (rewritten[0], "fork"), "rewritten": (rewritten[1], "damaged"), "gap": (gap, "gap")}
-    cases |= {"short": (log(4)[0], "shrunk")}
+    cases = {"same size": (rewritten[0], "fork"), "rewritten": (rewritten[1], "fork"), "gap": (gap, "gap")}
+    changed = log(8)[0]
+    changed[6] = changed[6].replace(b'"done"', b'"gone"')
+    cases |= {"short": (log(4)[0], "shrunk"), "changed": (changed, "damaged")}
     for name, (lines, alarm) in cases.items():
         folder = export(lines)
         status, seen = look(run, folder, state)

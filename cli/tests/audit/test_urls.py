@@ -34,13 +34,20 @@ class Handler(SimpleHTTPRequestHandler):
         """Keep quiet."""
 
 
+class Server(ThreadingHTTPServer):
+    """A server that does not mind when the other side has read enough."""
+
+    def handle_error(self, *_arguments: object) -> None:
+        """Keep quiet."""
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[Path], str]]:
     """Give a function that serves a folder and says where."""
-    servers: list[ThreadingHTTPServer] = []
+    servers: list[Server] = []
 
     def start(folder: Path) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        server = Server(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,5 +1,8 @@
+import asyncio
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -7,11 +10,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import nats
 import pytest
-from tallystick_cli.stack import control, status
+from tallystick_cli.stack import control, state, status
 from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
 from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.nats import Nats
+from tallystick_cli.stack.ports import LOOPBACK
+from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.temporary import temporary_folder
+from tallystick_contracts.topology import DURABLES, EVENT_STREAM, STREAM_SUBJECTS
 
 
 def _alive(pid):
@@ -104,6 +112,36 @@ def test_a_killed_server_runs_again_within_a_second(layout, running, name):
         return now.restarts == running.programs[name].restarts + 1 and now.pid is not None
 
     _wait_until(restarted, within_s=1)
+
+
+def _expect_streams_after(layout, loss):
+    server = Nats(0, state.read(layout).port("nats-monitor"), Program("nats", (), layout.log_file("nats")))
+    everything = len(STREAM_SUBJECTS), len(DURABLES)
+    _wait_until(lambda: server.holdings() == everything, within_s=10)
+    loss()
+    _wait_until(lambda: server.holdings() != everything, within_s=3)
+    _wait_until(lambda: server.holdings() == everything, within_s=10)
+
+
+def test_a_nats_that_comes_back_without_its_store_has_its_streams_again(layout, running):
+    def loss():
+        shutil.rmtree(layout.nats / "store")
+        os.kill(running.programs["nats"].pid, signal.SIGKILL)
+
+    _expect_streams_after(layout, loss)
+
+
+def test_a_stream_that_was_deleted_is_made_again(layout, running):
+    async def delete():
+        connection = await nats.connect(
+            f"tls://{LOOPBACK}:{state.read(layout).port('nats')}",
+            nkeys_seed_str=(layout.secrets / "nats-admin.seed").read_text(),
+            tls=ssl.create_default_context(cafile=running.ca_file),
+        )
+        await connection.jetstream().delete_stream(EVENT_STREAM)
+        await connection.close()
+
+    _expect_streams_after(layout, lambda: asyncio.run(delete()))
 
 
 def test_a_second_up_finds_the_first(layout, running):

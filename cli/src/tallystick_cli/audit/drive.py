@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +19,13 @@ from tallystick_cli.audit.fast import Digest, digest
 from tallystick_cli.audit.replay import Replay
 from tallystick_cli.audit.sources import LogSource, open_file
 
-PART_BYTES: Final = 8 * 1024 * 1024
+PART_BYTES: Final = 4 * 1024 * 1024
 PARALLEL_FROM_BYTES: Final = 64 * 1024 * 1024
 """Below this size starting processes takes longer than they save."""
 
 MAX_JOBS: Final = 16
+_AHEAD: Final = 4
+"""Parts given out for each process before the first of them is back."""
 
 Advance = Callable[[int], None]
 """Told how many more bytes have been replayed."""
@@ -88,8 +92,9 @@ def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
     # Spawned, not forked: a child must not inherit the terminal's progress bar and its thread.
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-            for part, digests in _in_order(pool, path, parts, replay.log, 2 * jobs):
+        # This process works too, so that nothing waits while the others start.
+        with ProcessPoolExecutor(jobs - 1, mp_context=context) as pool:
+            for part, digests in _in_order(pool, path, parts, replay.log, _AHEAD * jobs):
                 if not all(found is not None and replay.accept(found) for found in digests):
                     _replay_part(path, part, digests, replay)
                 advance(part.end - part.start)
@@ -101,17 +106,35 @@ def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
         raise AuditError(message) from error
 
 
+@dataclass(slots=True)
+class _Share:
+    """One part of the file, and who digests it."""
+
+    part: Part
+    future: Future[list[Digest | None]]
+    own: list[Digest | None] | None = None
+
+
 def _in_order(
     pool: ProcessPoolExecutor, path: Path, parts: list[Part], log: str, ahead: int
 ) -> Iterator[tuple[Part, list[Digest | None]]]:
-    waiting: deque[tuple[Part, Future[list[Digest | None]]]] = deque()
-    for part in parts:
-        waiting.append((part, pool.submit(digest_part, path, part, log)))
-        if len(waiting) > ahead:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
+    """Give each part's digests; what no other process has begun while the next part is awaited, this one does."""
+    waiting: deque[_Share] = deque()
+    left = iter(parts)
+    while True:
+        for part in islice(left, ahead - len(waiting)):
+            waiting.append(_Share(part, pool.submit(digest_part, path, part, log)))
+        if not waiting:
+            return
+        first = waiting[0]
+        if first.own is None and not first.future.done():
+            # The farthest one: the others will take the nearer ones first.
+            free = next((share for share in reversed(waiting) if share.own is None and share.future.cancel()), None)
+            if free is not None:
+                free.own = digest_part(path, free.part, log)
+                continue
+        waiting.popleft()
+        yield first.part, first.own if first.own is not None else first.future.result()
 
 
 def _replay_part(path: Path, part: Part, digests: list[Digest | None], replay: Replay) -> None:

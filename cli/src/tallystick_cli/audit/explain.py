@@ -8,7 +8,7 @@ import msgspec
 from tallystick_tlog import VerifierKey
 
 from tallystick_cli.audit.drive import Advance
-from tallystick_cli.audit.errors import AuditError
+from tallystick_cli.audit.errors import AuditError, NotProvedError
 from tallystick_cli.audit.event_types import event_kinds, full_data, summary_of
 from tallystick_cli.audit.findings import Report
 from tallystick_cli.audit.records import Record, in_words, read_record
@@ -68,6 +68,7 @@ def find_entry(
 
     Raises:
         AuditError: a source cannot be read, or there is no such entry.
+        NotProvedError: there is none in the part of a damaged log that holds.
 
     """
     seq = int(entry) if entry.isascii() and entry.isdigit() and len(entry) < len("10000000000000000") else None
@@ -87,6 +88,9 @@ def find_entry(
                 candidates = (read_record(line) for line in lines if marker in line)
                 found = next((record for record in candidates if record.event.id == entry), None)
         reports.append(walk.report())
+    if found is None and any(report.status == "damaged" for report in reports):
+        message = f"entry {entry[:100]} is not in what holds of the log; `tally audit verify` says what is wrong"
+        raise NotProvedError(message)
     if found is None:
         message = f"no entry {entry[:100]} here"
         raise AuditError(message)

@@ -131,10 +131,9 @@ class Monitor:
 
 
 def _judge(replay: Replay, kept: KeptLog | None, checkpoint: Checkpoint) -> Replay | tuple[Alarm, Finding]:
-    if replay.suspicion is not None:
-        return "damaged", replay.suspicion.otherwise
-    if replay.finding is not None:
-        return "gap" if replay.finding.code in {"source_gap", "order"} else "damaged", replay.finding
+    broken = replay.finding or (replay.suspicion.otherwise if replay.suspicion is not None else None)
+    if broken is not None:
+        return _name(broken, kept)
     if kept is not None and replay.roots.get(kept.checkpoint.size) != kept.checkpoint.root:
         return "fork", Finding("root", f"the first {kept.checkpoint.size} entries are not those seen before")
     if replay.tree.end < checkpoint.size:
@@ -145,3 +144,13 @@ def _judge(replay: Replay, kept: KeptLog | None, checkpoint: Checkpoint) -> Repl
         message = f"the checkpoint is not of {before}the entries given out"
         return "fork" if kept is not None else "damaged", Finding("root", message)
     return replay
+
+
+def _name(broken: Finding, kept: KeptLog | None) -> tuple[Alarm, Finding]:
+    """Say which alarm a replay's finding is."""
+    if kept is not None and broken.code in {"hash", "chain"}:
+        seen = kept.checkpoint.size
+        if broken.seq in {seen - 1, seen}:
+            message = f"what follows does not continue the {seen} entries seen before"
+            return "fork", Finding("chain", message, seq=seen, line=seen + 1)
+    return "gap" if broken.code in {"source_gap", "order"} else "damaged", broken

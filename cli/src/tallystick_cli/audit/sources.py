@@ -66,6 +66,9 @@ def read_small_file(path: Path) -> bytes:
 @contextmanager
 def open_file(path: Path) -> Iterator[BinaryIO]:
     """Open a regular file; every failure, then or later, is an AuditError of one line."""
+    if "\0" in str(path):
+        message = f"{path} is not a path"
+        raise AuditError(message)
     try:
         if path.exists() and not path.is_file():
             message = f"{path} is not a file"

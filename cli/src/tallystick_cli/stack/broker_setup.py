@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Sequence
 
 import nats as nats_client
+from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -18,6 +19,7 @@ from tallystick_contracts.topology import (
     Durable,
 )
 
+from tallystick_cli.stack.errors import ServerFailedError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.nats import ADMIN, Nats, seed_file
 
@@ -25,9 +27,23 @@ from tallystick_cli.stack.nats import ADMIN, Nats, seed_file
 _EVENT_MAX_AGE_S = 7 * 86_400
 
 
+def is_set_up(server: Nats) -> bool:
+    """Whether nothing is missing; also while the server does not answer, when nobody can tell or help."""
+    holdings = server.holdings()
+    return holdings is None or (holdings[0] >= len(STREAM_SUBJECTS) and holdings[1] >= len(DURABLES))
+
+
 def set_up(layout: Layout, server: Nats) -> None:
-    """Bring streams and durables to what the topology says; safe to run again, and after a lost store."""
-    asyncio.run(_set_up(layout, server))
+    """Bring streams and durables to what the topology says; safe to run again, and after a lost store.
+
+    Raises:
+        ServerFailedError: the server went away meanwhile.
+    """
+    try:
+        asyncio.run(_set_up(layout, server))
+    except (NatsError, OSError) as error:
+        msg = f"nats did not take its streams: {type(error).__name__}"
+        raise ServerFailedError(msg) from error
 
 
 async def _set_up(layout: Layout, server: Nats) -> None:
@@ -35,6 +51,7 @@ async def _set_up(layout: Layout, server: Nats) -> None:
         server.url,
         nkeys_seed_str=seed_file(layout, ADMIN).read_text(),
         tls=ssl.create_default_context(cafile=str(layout.ca_file)),
+        allow_reconnect=False,
     )
     try:
         jetstream = connection.jetstream()

@@ -8,6 +8,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import nkeys
 from tallystick_contracts.topology import Permissions, ServiceName, permissions_of
 
@@ -21,6 +22,11 @@ ADMIN = "admin"
 _EVERYTHING = Permissions(publish=(">",), subscribe=(">",))
 _SEED_BYTES = 32
 _HEALTH_TIMEOUT_S = 1.0
+
+
+class _Holdings(msgspec.Struct, frozen=True):
+    streams: int = 0
+    consumers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,24 @@ class Nats:
 
     def is_ready(self) -> bool:
         """Whether the server accepts connections and has recovered its JetStream."""
+        return self._ask("/healthz?js-enabled-only=true") is not None
+
+    def holdings(self) -> tuple[int, int] | None:
+        """How many streams and durables the server has; nothing when it does not answer."""
+        answer = self._ask("/jsz")
+        if answer is None:
+            return None
+        found = msgspec.json.decode(answer, type=_Holdings)
+        return found.streams, found.consumers
+
+    def _ask(self, path: str) -> bytes | None:
         connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=_HEALTH_TIMEOUT_S)
         try:
-            connection.request("GET", "/healthz?js-enabled-only=true")
-            return connection.getresponse().status == http.client.OK
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.read() if response.status == http.client.OK else None
         except (OSError, http.client.HTTPException):
-            return False
+            return None
         finally:
             connection.close()
 

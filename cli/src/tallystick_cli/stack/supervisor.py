@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tallystick_cli.stack import boot, readiness, status
+import structlog
+
+from tallystick_cli.stack import boot, broker_setup, readiness, status
 from tallystick_cli.stack.child import Child
-from tallystick_cli.stack.errors import StackError
+from tallystick_cli.stack.errors import ServerFailedError, StackError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import FOLDERS, Servers, urls
@@ -22,10 +24,13 @@ from tallystick_cli.stack.status import Phase, ProgramStatus, Status
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TEND_EVERY_S = 0.05
+_BROKER_CHECK_EVERY_S = 2.0
 _SERVICE_STOP_TIMEOUT_S = 12.0  # they drain for up to 10 s
 _SERVER_STOP_TIMEOUT_S = 15.0
 _SERVICES_READY_TIMEOUT_S = 60.0
 _HOPELESS_RESTARTS = 3
+
+_log = structlog.get_logger(__name__)
 
 
 class _StopRequestedError(Exception):
@@ -45,6 +50,7 @@ class Supervisor:
         self._servers: list[Child] = []
         self._services: list[Child] = []
         self._prepared: Servers | None = None
+        self._broker_check_at = 0.0
         self._stopping = False
 
     def run(self) -> None:
@@ -106,7 +112,20 @@ class Supervisor:
             self._check_stop()
             if self._tend():
                 self._say("ready")
+            self._refill_broker()
             time.sleep(_TEND_EVERY_S)
+
+    def _refill_broker(self) -> None:
+        """Make streams and durables again when NATS has lost them, as with its store: no service may do it."""
+        now = time.monotonic()
+        if self._prepared is None or now < self._broker_check_at:
+            return
+        self._broker_check_at = now + _BROKER_CHECK_EVERY_S
+        if broker_setup.is_set_up(self._prepared.nats):
+            return
+        _log.warning("broker_refilled")
+        with contextlib.suppress(ServerFailedError):  # it went away meanwhile: the next check tries again
+            broker_setup.set_up(self._layout, self._prepared.nats)
 
     def _tend(self) -> bool:
         changed = [child.tend() for child in (*self._servers, *self._services)]

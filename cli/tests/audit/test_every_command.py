@@ -1,0 +1,81 @@
+"""What all of the auditor's commands share: help that teaches, and one line for whatever cannot be read."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tallystick_tlog.samples import SIGNER
+
+KEY = str(SIGNER.verifier)
+Export = Callable[..., Path]
+Run = Callable[..., Any]
+
+# {log} is the log, {tmp} a folder to write to.
+COMMANDS = {
+    "verify": ["{log}", "--key", KEY],
+    "prove": ["{log}", "1", "--key", KEY],
+    "consistency": ["{log}", "{log}", "--key", KEY],
+    "sample": ["{log}", "--seed", "x", "--key", KEY],
+    "diff": ["{log}", "{log}", "--key", KEY],
+    "explain": ["{log}", "1", "--key", KEY],
+    "state": ["{log}", "--stream", "remediation:1", "--at", "2026-12-01", "--key", KEY],
+    "report": ["{log}", "--out", "{tmp}/r.html", "--key", KEY],
+    "export-as": ["{log}", "--format", "csv", "--out", "{tmp}/x.csv", "--key", KEY],
+    "monitor": ["{log}", "--state", "{tmp}/seen", "--once", "--key", KEY],
+}
+
+
+def call(run: Run, name: str, log: object, tmp: Path, *more: str) -> tuple[int, str, str]:
+    arguments = [item.format(log=log, tmp=tmp) for item in COMMANDS[name]]
+    result = run("audit", name, *arguments, *more)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example_and_what_the_exit_status_means(name: str, run: Run) -> None:
+    shown = " ".join(re.sub(r"[^\x20-\x7e]", " ", run("audit", name, "--help").stdout).split())
+    assert f"tally audit {name} " in shown.split("Options")[0].replace("Usage: tally audit", "")
+    assert "Exit status: 0" in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_sound_log_is_status_0_with_nothing_on_stderr(name: str, export: Export, run: Run, tmp_path: Path) -> None:
+    status, _, errors = call(run, name, export(5), tmp_path)
+    assert (status, errors) == (0, "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("log", ["nowhere", "\x00", "http://127.0.0.1:1", "{empty}", "{no_entries}", "{folder}"])
+def test_what_cannot_be_read_is_one_line_and_status_2(
+    name: str, log: str, export: Export, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (export(3, name="no_entries") / "entries.ndjson").unlink()
+    (export(3, name="folder") / "entries.ndjson").unlink()
+    (tmp_path / "folder" / "entries.ndjson").mkdir()
+    places = {item: tmp_path / item for item in ("empty", "no_entries", "folder")}
+    status, shown, errors = call(run, name, log.format(**places), tmp_path)
+    assert (status, shown) == (2, "")
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_garbage_is_never_status_0_and_never_a_traceback(name: str, export: Export, run: Run, tmp_path: Path) -> None:
+    folder = export(3)
+    for number, garbage in enumerate((b"\xff\n" * 9, b"{}\n" * 9, b"[" * 60_000 + b"\n", b"\n" * 9, b"x" * 300_000)):
+        (folder / "entries.ndjson").write_bytes(garbage)
+        out = tmp_path / f"out{number}"
+        out.mkdir()
+        status, _, _ = call(run, name, folder, out)
+        assert status in {1, 2}, garbage[:10]
+    (folder / "checkpoint").write_bytes(b"\xff")
+    assert call(run, name, folder, tmp_path)[0] in {1, 2}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_key_that_is_none_is_one_line_and_status_2(name: str, export: Export, run: Run, tmp_path: Path) -> None:
+    status, shown, errors = call(run, name, export(3), tmp_path, "--key", "nonsense")
+    assert (status, shown, errors.count("\n")) == (2, "", 1)
