@@ -19,7 +19,7 @@ from tallystick_contracts.topology import DURABLES, ServiceName, inbox_prefix
 @pytest.fixture(scope="module")
 def servers():
     # Not the shared ones: these are killed.
-    with running_servers() as running:
+    with running_servers(durable=True) as running:
         yield running
 
 

@@ -137,11 +137,15 @@ def temporary_folder() -> Iterator[Layout]:
 
 
 @contextlib.contextmanager
-def running_servers() -> Iterator[RunningServers]:
-    """Start Postgres and NATS in a temporary folder, with roles, empty databases, streams and durables."""
+def running_servers(*, durable: bool = False) -> Iterator[RunningServers]:
+    """Start Postgres and NATS in a temporary folder, with roles, empty databases, streams and durables.
+
+    Unless `durable` is asked for, Postgres is as hasty as a thrown-away database may be.
+    """
     with temporary_folder() as layout, contextlib.ExitStack() as stack:
         servers = boot.prepare(layout)
-        postgres = stack.enter_context(_running(_hasty(servers.postgres.program)))
+        program = servers.postgres.program
+        postgres = stack.enter_context(_running(program if durable else _hasty(program)))
         nats_server = stack.enter_context(_running(servers.nats.program))
         boot.wait_until(servers.postgres.is_ready, program=postgres.program, process=postgres.process)
         boot.wait_until(servers.nats.is_ready, program=nats_server.program, process=nats_server.process)
