@@ -282,17 +282,23 @@ async def test_the_duty_role_reaches_no_table_that_does_not_name_it(duty: DutyDa
         ("create view privacy.leak as select * from privacy.events", "not security_invoker"),
         ("create table privacy.open (id int)", "has no tenant_id"),
         ("grant create on schema privacy to tally_privacy_app", "may create tables"),
+        ("alter table privacy.events disable trigger append_only", "has a trigger that is switched off"),
+        ("grant delete on privacy.events to tally_privacy_app", "append-only, yet a runtime role may rewrite it"),
+        ("grant update on privacy.feed to tally_privacy_duty", "append-only, yet a runtime role may rewrite it"),
+        ("drop trigger append_only on privacy.feed", "guard feed.append_only is missing"),
+        ("alter table privacy.events drop constraint events_pkey", "guard events.events_pkey is missing"),
         ("grant tally_privacy_owner to tally_privacy_app", "may become the owner"),
     ],
 )
 async def test_a_service_refuses_to_start_on_a_wounded_database(
     database: Database, chassis_databases: Databases, wound: str, finding: str
 ) -> None:
-    await self_test(database)
+    guards = frozenset({"feed.append_only", "events.append_only", "events.events_pkey"})
+    await self_test(database, guards)
     try:
         _as_superuser(chassis_databases, wound)
         with pytest.raises(SelfTestError, match=finding):
-            await self_test(database)
+            await self_test(database, guards)
     finally:
         # Roles belong to the whole cluster, not to this test's database.
         _as_superuser(chassis_databases, "revoke tally_privacy_owner from tally_privacy_app")

@@ -135,12 +135,13 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
     try:
         own = _commands(service).get(command)
         if own is not None:
-            return await _run_command(own, runtime, arguments)
+            await self_test(runtime.database, service.guards)
+            return await own(runtime, arguments)
         stop = _stop_on_signal()
         await _wait_for_database(runtime, stop)
         if stop.is_set():
             return _DONE
-        await self_test(runtime.database)
+        await self_test(runtime.database, service.guards)
         wiring = service.wire(runtime)
         get_log().info("starting", version=service.version)
         if command == "api":
@@ -159,11 +160,6 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
 
 def _commands(service: Service) -> Mapping[str, Command]:
     return {"dlq": dead_letter_command(), **service.commands}
-
-
-async def _run_command(command: Command, runtime: Runtime, arguments: Sequence[str]) -> int:
-    await self_test(runtime.database)
-    return await command(runtime, arguments)
 
 
 def _stop_on_signal() -> asyncio.Event:
@@ -236,7 +232,7 @@ def _checks(service: Service, runtime: Runtime) -> dict[str, Check]:
             raise MigrationError(message)
 
     async def isolation() -> None:
-        await self_test(runtime.database)
+        await self_test(runtime.database, service.guards)
 
     checks: dict[str, Check] = {
         "database": runtime.database.ping,

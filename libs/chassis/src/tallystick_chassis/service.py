@@ -104,13 +104,17 @@ Command = Callable[[Runtime, Sequence[str]], Awaitable[int]]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: ``name`` is its event source, NATS user, client id and schema; ``package`` its import name."""
+    """One service: ``name`` is its event source, NATS user, client id and schema; ``package`` its import name.
+
+    ``guards`` are ``table.name`` of constraints and triggers without which it does not start.
+    """
 
     name: str
     package: str
     settings: type[Settings]
     wire: Callable[[Runtime], Wiring]
     commands: Mapping[str, Command] = field(default_factory=dict)
+    guards: frozenset[str] = frozenset()
     version: str = "0.1.0"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nacl.signing import SigningKey
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
@@ -72,10 +72,28 @@ def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pul
     return (Job("writer", WriterJob(writer=writer, source=pull, receipts=bus).step, interval_s=0.0),)
 
 
+GUARDS: Final = frozenset(
+    {
+        "entries.leaf_is_hash_of_line",
+        "entries.line_says_what_columns_say",
+        "entries.line_fits_and_numbers_count",
+        "entries.entries_event_once",
+        "entries.entries_source_seq_once",
+        "entries.entries_continue_log",
+        "entries.append_only",
+        "tree_hashes.append_only",
+        "checkpoints.append_only",
+        "logs.guard_log",
+        "logs.keep_logs",
+    }
+)
+"""What keeps a row out that does not continue its log; without one of them the ledger does not start."""
+
 SERVICE = Service(
     name="ledger",
     package="tallystick_ledger",
     settings=Settings,
     wire=wire,
     commands={"dlq": dead_letter_command(quarantined)},
+    guards=GUARDS,
 )
