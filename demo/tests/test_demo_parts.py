@@ -10,8 +10,8 @@ from tallystick_demo.accounts import reckon
 from tallystick_demo.cohort import OWN_DATA, answer, as_document, load
 from tallystick_demo.journal import Accepted, Journal
 from tallystick_demo.mailbox import Mailbox
+from tallystick_demo.operator import Stored
 from tallystick_demo.report import StepFailed, first_reason, require
-from tallystick_demo.stored import Stored
 
 
 def _accepted(*keys: str) -> list[Accepted]:

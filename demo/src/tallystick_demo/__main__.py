@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
-from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control
 from tallystick_cli.stack.errors import StackError
 from tallystick_cli.stack.layout import Layout
@@ -20,9 +19,9 @@ from tallystick_demo import accounts, proof, story
 from tallystick_demo.cohort import OWN_DATA, Cohort, load
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
+from tallystick_demo.operator import stored_events, tally
 from tallystick_demo.person import Person, Traffic, World
 from tallystick_demo.report import StepFailed, Telling, first_reason, require
-from tallystick_demo.stored import stored_events
 from tallystick_demo.story import Stage, Tenant
 
 SHARED_DATA = Path("../shared/data/demo")
@@ -31,15 +30,9 @@ SHARED_DATA = Path("../shared/data/demo")
 async def _found_tenants(layout: Layout, cohort: Cohort) -> None:
     for number, slug in enumerate(cohort.tenants):
         (administrator,) = (who for who in cohort.staff_of(slug) if who.role == "administrator")
-        code = await asyncio.to_thread(
-            create_tenant,
-            layout.root,
-            command="init" if number == 0 else "add-tenant",
-            slug=slug,
-            name=slug.title(),
-            admin=administrator.email,
-        )
-        require(code == 0, f"making the tenant {slug} ended with {code}")
+        command = ("tenant", "add") if number else ("init",)
+        who = ("--tenant", slug, "--name", slug.title(), "--admin", administrator.email)
+        await tally(*command, *who, "--dir", str(layout.root))
 
 
 async def run(folder: Path, data: Path, console: Console) -> None:
@@ -121,7 +114,7 @@ async def _perform(folder: Path, stage: Stage, telling: Telling) -> None:
         require(not reckoning.duplicates, f"done twice: {', '.join(reckoning.duplicates[:5])}")
         step.detail = (
             f"{reckoning.commands} accepted commands, each with its events in the stores and in the exports, once: "
-            f"{reckoning.events} events, {reckoning.entries} entries"
+            f"{reckoning.events} events, {reckoning.entries} entries (what the exports recorded came after them)"
         )
 
 
@@ -133,7 +126,7 @@ def main() -> int:
         "--data", type=Path, help="evaluation.yaml and candidates.csv (default: ../shared/data/demo, else demo/data)"
     )
     arguments = parser.parse_args()
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     data = arguments.data or (SHARED_DATA if SHARED_DATA.exists() else OWN_DATA)
     folder = arguments.dir.absolute()
     stack = Layout.at(folder / "stack")

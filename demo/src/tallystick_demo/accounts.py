@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tallystick_contracts.topology import ServiceName
 
-from tallystick_demo.stored import query
+from tallystick_demo.operator import query
 from tallystick_demo.story import eventually
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tallystick_cli.stack.layout import Layout
 
     from tallystick_demo.journal import Accepted
-    from tallystick_demo.stored import Stored
+    from tallystick_demo.operator import Stored
 
 
 @dataclass(frozen=True, slots=True)

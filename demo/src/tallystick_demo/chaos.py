@@ -14,7 +14,7 @@ from tallystick_cli.stack import status
 from tallystick_demo.report import StepFailed, require
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tallystick_cli.stack.layout import Layout
 
@@ -39,10 +39,11 @@ class Kill:
 class Chaos:
     """Kills each program once, with ``pause_s`` between."""
 
-    def __init__(self, layout: Layout, traffic: Traffic, *, pause_s: float) -> None:
+    def __init__(self, layout: Layout, traffic: Traffic, *, pause_s: float, tell: Callable[[str], None]) -> None:
         self._layout = layout
         self._traffic = traffic
         self._pause_s = pause_s
+        self._tell = tell
         self.kills: list[Kill] = []
 
     def victims(self) -> Sequence[str]:
@@ -80,4 +81,6 @@ class Chaos:
                 break
             require(time.monotonic() - died < _BACK_WITHIN_S, f"{program} did not come back after SIGKILL")
             await asyncio.sleep(_POLL_S)
-        self.kills.append(Kill(program, in_flight, time.monotonic() - died))
+        kill = Kill(program, in_flight, time.monotonic() - died)
+        self.kills.append(kill)
+        self._tell(f"SIGKILL {program}, requests under way: {in_flight}, a new process after {kill.back_after_s:.1f} s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,13 @@ import httpx
 import msgspec
 from tallystick_contracts.topology import ServiceName
 
+from tallystick_demo.operator import TALLY, tally
 from tallystick_demo.report import require
 from tallystick_demo.story import all_of, entries_of, eventually
 
 if TYPE_CHECKING:
     from tallystick_demo.person import Person
-    from tallystick_demo.report import Step
+    from tallystick_demo.report import Running
     from tallystick_demo.story import Stage
 
 ALL_SERVICES = len(ServiceName)
@@ -36,7 +36,7 @@ class ExportedLog:
     entries: int
 
 
-async def anyone_verifies(stage: Stage, step: Step, folder: Path) -> int:
+async def anyone_verifies(stage: Stage, step: Running, folder: Path) -> int:
     """Somebody without an account checks a good, the revoked and a made-up certificate, and takes the proofs home."""
     folder.mkdir(parents=True)  # noqa: ASYNC240 - one folder, once
     good, revoked = 0, 0
@@ -81,7 +81,7 @@ async def anyone_verifies(stage: Stage, step: Step, folder: Path) -> int:
     return total
 
 
-async def person_is_erased(stage: Stage, step: Step) -> str:
+async def person_is_erased(stage: Stage, step: Running) -> str:
     """A person is deleted; every store reports; the key is destroyed; return the correlation id of it all."""
     tenant = next(iter(stage.tenants.values()))
     who = tenant.candidates[-1]
@@ -108,8 +108,8 @@ async def person_is_erased(stage: Stage, step: Step) -> str:
     return correlation
 
 
-async def auditor_exports(stage: Stage, step: Step, folder: Path) -> list[ExportedLog]:
-    """The auditors export every log of their tenants, with checkpoint and key."""
+async def auditor_exports(stage: Stage, step: Running, folder: Path) -> list[ExportedLog]:
+    """The auditors export every log of their tenants, with checkpoint and key; the operator the platform's."""
     exported: list[ExportedLog] = []
     for tenant in stage.tenants.values():
         auditor = tenant.staff["auditor"]
@@ -125,12 +125,19 @@ async def auditor_exports(stage: Stage, step: Step, folder: Path) -> list[Export
                 require(answer.is_success, f"downloading {name} answered {answer.status_code}")
                 (target / name).write_bytes(answer.content)
             exported.append(ExportedLog(tenant.slug, target, made["origin"], made["size"]))
+    # The platform's own log has no auditor who could sign in: its operator hands it out.
+    await tally("export", "--tenant", "platform", "--out", str(folder / "platform"), "--dir", str(stage.layout.root))
+    for path in sorted((folder / "platform").iterdir()):
+        target = path.rename(folder / f"platform-{path.name}")
+        origin, size, *_ = (target / "checkpoint").read_text().splitlines()
+        exported.append(ExportedLog("platform", target, origin, int(size)))
+    (folder / "platform").rmdir()
     step.detail = f"{len(exported)} logs, {sum(log.entries for log in exported)} entries, each with checkpoint and key"
     return exported
 
 
-async def auditor_replays(step: Step, exported: list[ExportedLog]) -> None:
-    """Every export replays offline as intact under the pinned key; a copy with one bit flipped fails by name."""
+async def auditor_replays(step: Running, exported: list[ExportedLog]) -> None:
+    """Every export replays offline as intact under the pinned key; a copy with one byte changed fails by name."""
     for log in exported:
         code, said = await _verify(log.folder, log.folder / "ledger.vkey")
         require(code == 0 and said["status"] == "intact" and said["authenticated"], f"{log.folder.name}: {said}")
@@ -150,29 +157,28 @@ async def auditor_replays(step: Step, exported: list[ExportedLog]) -> None:
     finally:
         shutil.rmtree(tampered)
     finding = (said["findings"] or [{}])[0]
-    require(code == 1 and said["status"] == "damaged", f"one flipped bit must be found: {said}")
+    require(code == 1 and said["status"] == "damaged", f"one changed byte must be found: {said}")
     require(
         victim in {finding.get("seq"), (finding.get("seq") or 0) - 1}, f"entry {victim} was changed, {finding} named"
     )
     step.detail = (
-        f"{len(exported)} logs intact under the pinned key; with one bit of entry {victim} flipped: "
+        f"{len(exported)} logs intact under the pinned key; with one byte of entry {victim} changed: "
         f"{finding.get('code')}: {finding.get('detail') or finding.get('message')}"
     )
 
 
 async def _verify(folder: Path, key: Path) -> tuple[int, dict[str, Any]]:
     """Run the auditor's own command."""
-    tally = Path(sys.executable).with_name("tally")
     command = ("audit", "verify", str(folder), "--key", str(key), "--json")
     process = await asyncio.create_subprocess_exec(
-        tally, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        TALLY, *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     out, err = await process.communicate()
     require(process.returncode in {0, 1} and out, f"tally audit verify ended with {process.returncode}: {err.decode()}")
     return int(process.returncode or 0), msgspec.json.decode(out)
 
 
-async def one_id_shows_everything(stage: Stage, step: Step, correlation: str) -> list[str]:
+async def one_id_shows_everything(stage: Stage, step: Running, correlation: str) -> list[str]:
     """One correlation id as a timeline, through every service that it touched."""
     tenant = next(iter(stage.tenants.values()))
 
@@ -182,8 +188,7 @@ async def one_id_shows_everything(stage: Stage, step: Step, correlation: str) ->
 
     lines = await eventually(recorded, "recording the end of the erasure")
     timeline = [
-        f"{line['event']['time'][11:23]}  {line['event']['source']:<12} {line['event']['type']:<36} "
-        f"{line['log'].rsplit('/', 1)[1]} {line['seq']}"
+        f"{line['event']['time'][11:23]}  {line['event']['type']:<36} {line['log'].rsplit('/', 1)[1]} {line['seq']}"
         for line in sorted(lines, key=lambda line: str(line["event"]["time"]))
     ]
     sources = {line["event"]["source"] for line in lines}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
+    from rich.status import Status
 
 
 class StepFailed(Exception):
@@ -45,6 +46,32 @@ class Step(msgspec.Struct, kw_only=True):
     detail: str = ""
 
 
+class Running:
+    """A step under way: its ``detail`` in the end, and what is shown meanwhile."""
+
+    def __init__(self, step: Step, console: Console, spinner: Status) -> None:
+        self._step = step
+        self._console = console
+        self._spinner = spinner
+
+    @property
+    def detail(self) -> str:
+        """What the step proved, in words."""
+        return self._step.detail
+
+    @detail.setter
+    def detail(self, text: str) -> None:
+        self._step.detail = text
+
+    def progress(self, text: str) -> None:
+        """Show beside the spinner how far it is (on a terminal)."""
+        self._spinner.update(f"[bold]{escape(self._step.name)}[/]  {escape(text)}")
+
+    def happened(self, text: str) -> None:
+        """Print one line about something worth seeing."""
+        self._console.print(f"    [dim]{escape(text)}[/]")
+
+
 class Report(msgspec.Struct, kw_only=True):
     """The whole run: ``lost`` and ``duplicates`` count journal keys against event stores and exports."""
 
@@ -68,14 +95,14 @@ class Telling:
         self._began = time.monotonic()
 
     @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[Step]:
+    async def step(self, name: str) -> AsyncIterator[Running]:
         """Run one step: a spinner while it runs, then what it proved; a failing one is told, kept and raised again."""
         step = Step(name=name)
         self.report.steps.append(step)
         began = time.monotonic()
         try:
-            with self.console.status(f"[bold]{escape(name)}[/]"):
-                yield step
+            with self.console.status(f"[bold]{escape(name)}[/]") as spinner:
+                yield Running(step, self.console, spinner)
         except BaseException as error:
             step.detail = first_reason(error)
             self.console.print(f"[bold red]✗[/] [bold]{escape(name)}[/]\n    {escape(step.detail)}")

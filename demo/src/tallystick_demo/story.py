@@ -11,9 +11,9 @@ import httpx
 
 from tallystick_demo.chaos import Chaos
 from tallystick_demo.cohort import answer
+from tallystick_demo.operator import platform_entry_types
 from tallystick_demo.person import Person
 from tallystick_demo.report import StepFailed, require
-from tallystick_demo.stored import platform_entry_types
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tallystick_demo.cohort import Cohort
     from tallystick_demo.person import World
-    from tallystick_demo.report import Step
+    from tallystick_demo.report import Running
 
 T = TypeVar("T")
 
@@ -95,7 +95,7 @@ async def all_of(people: Iterable[Person], what: Callable[[Person], Awaitable[No
             group.create_task(one(person))
 
 
-async def people_arrive(stage: Stage, step: Step) -> None:
+async def people_arrive(stage: Stage, step: Running) -> None:
     """The administrators sign in and import staff and candidates; units come into being with them."""
     for tenant in stage.tenants.values():
         staff, candidates = stage.cohort.staff_of(tenant.slug), stage.cohort.candidates_of(tenant.slug)
@@ -127,7 +127,7 @@ async def people_arrive(stage: Stage, step: Step) -> None:
     )
 
 
-async def exam_is_published(stage: Stage, step: Step) -> None:
+async def exam_is_published(stage: Stage, step: Running) -> None:
     """Authors publish the evaluation and assign it to every candidate of their tenant."""
     for tenant in stage.tenants.values():
         author = tenant.staff["author"]
@@ -166,9 +166,9 @@ async def _references(tenant: Tenant) -> list[str]:
     return [found[candidate.email] for candidate in tenant.candidates]
 
 
-async def exam_under_kills(stage: Stage, step: Step) -> None:
+async def exam_under_kills(stage: Stage, step: Running) -> None:
     """All candidates sign in, answer and submit, while every process is killed once."""
-    chaos = Chaos(stage.layout, stage.world.traffic, pause_s=_PAUSE_BETWEEN_KILLS_S)
+    chaos = Chaos(stage.layout, stage.world.traffic, pause_s=_PAUSE_BETWEEN_KILLS_S, tell=step.happened)
     luck = random.Random(20261122)  # noqa: S311 - the same answers in every run
     plans = {
         person.email: {
@@ -178,6 +178,7 @@ async def exam_under_kills(stage: Stage, step: Step) -> None:
         for number, person in enumerate(tenant.candidates)
     }
     over = asyncio.Event()
+    handed_in: list[str] = []
 
     async def take(person: Person) -> None:
         plan = plans[person.email]
@@ -196,6 +197,8 @@ async def exam_under_kills(stage: Stage, step: Step) -> None:
             if not over.is_set():
                 await asyncio.sleep(_THINKING_S * luck.uniform(0.5, 1.5))
         await person.do("POST", "assessment", f"{base}/submission")
+        handed_in.append(person.email)
+        step.progress(f"{len(handed_in)} of {len(plans)} handed in")
 
     async def kill_everything() -> None:
         try:
@@ -211,13 +214,12 @@ async def exam_under_kills(stage: Stage, step: Step) -> None:
     slowest = max(chaos.kills, key=lambda kill: kill.back_after_s)
     step.detail = (
         f"{len(candidates)} candidates signed in, answered and submitted over HTTPS while {len(chaos.kills)} processes "
-        f"({', '.join(kill.program for kill in chaos.kills)}) got SIGKILL, each with 1 to "
-        f"{max(kill.in_flight for kill in chaos.kills)} requests under way; slowest restart {slowest.program} "
-        f"{slowest.back_after_s:.1f} s; {stage.world.traffic.repeated} requests were sent again"
+        f"got SIGKILL under load (slowest restart: {slowest.program}, {slowest.back_after_s:.1f} s); "
+        f"{stage.world.traffic.repeated} requests were sent again"
     )
 
 
-async def scores_are_there(stage: Stage, step: Step) -> None:
+async def scores_are_there(stage: Stage, step: Running) -> None:
     """Every submission is scored by itself; the essay stays out of the total."""
     told = []
     for tenant in stage.tenants.values():
@@ -242,7 +244,7 @@ async def _scores(tenant: Tenant) -> list[dict[str, Any]]:
     return list(page["scores"])
 
 
-async def key_is_mended(stage: Stage, step: Step) -> None:
+async def key_is_mended(stage: Stage, step: Running) -> None:
     """The item turns out to be keyed wrongly: dry run, apply, revert, apply."""
     told = []
     for tenant in stage.tenants.values():
@@ -274,7 +276,9 @@ async def key_is_mended(stage: Stage, step: Step) -> None:
             len(history["versions"]) == SCORE_VERSIONS,
             "a changed score has a version each: first, applied, reverted, applied",
         )
-        told.append(f"{tenant.slug}: {shown['affected']} scores and {shown['changed_pass']} passes change")
+        told.append(
+            f"{tenant.slug}: {shown['affected']} scores change, {shown['changed_pass']} of them across the pass mark"
+        )
     step.detail = (
         "; ".join(told) + "; dry run, apply, revert and apply again, each a new score version, none overwritten"
     )
@@ -284,7 +288,7 @@ def _by_submission(scores: list[dict[str, Any]]) -> dict[str, tuple[int, bool]]:
     return {score["submission_id"]: (score["points_milli"], score["passed"]) for score in scores}
 
 
-async def certificates_are_issued(stage: Stage, step: Step) -> None:
+async def certificates_are_issued(stage: Stage, step: Running) -> None:
     """Graders issue certificates to those who pass; holders get links; one certificate is revoked."""
     issued = 0
     for tenant in stage.tenants.values():
@@ -308,7 +312,7 @@ async def certificates_are_issued(stage: Stage, step: Step) -> None:
     step.detail = f"{issued} certificates issued to those who pass, one revoked"
 
 
-async def tenants_stay_apart(stage: Stage, step: Step) -> None:
+async def tenants_stay_apart(stage: Stage, step: Running) -> None:
     """A person of one tenant asks for another's remediation: refused like one that does not exist, and recorded."""
     here, there = list(stage.tenants.values())[:2]
     author = there.staff["author"]

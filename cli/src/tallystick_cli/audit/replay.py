@@ -176,7 +176,10 @@ class Replay:
         """Find out which end of a broken link was changed: the entry before, or this one's ``prev``."""
         ahead = len(leaves)
         changed = f"entry {entry.seq} records another hash of it: its bytes were changed"
-        this = self._at(ahead, "chain", "prev is not the hash of the entry before, or of none before the first")
+        broken = "prev is not the 32 zero bytes of a first entry"
+        if entry.seq:
+            broken = f"prev is not the hash of entry {entry.seq - 1}: this entry was changed, or both were"
+        this = self._at(ahead, "chain", broken)
         before = self._at(ahead - 1, "hash", changed)
         if entry.seq == 0:
             self.finding = this

@@ -117,6 +117,21 @@ def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, ad
     return done.returncode
 
 
+def export_logs(folder: Path | None, *, tenant: str, out: Path) -> int:
+    """Let the ledger write a tenant's logs, in a process that has the ledger's secrets and no others."""
+    servers = known_servers(Layout.at(folder))
+    program = Program(
+        name="ledger-export",
+        command=(
+            *(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.LEDGER], "export"),
+            *(f"--tenant={tenant}", f"--out={out.absolute()}"),
+        ),
+        log_file=servers.layout.log_file("ledger-export"),
+        environment=servers.service_environment(ServiceName.LEDGER),
+    )
+    return subprocess.run(program.command, check=False, env=program.full_environment).returncode
+
+
 def known_servers(layout: Layout) -> Servers:
     """Describe the servers of a stack that was started before; `StackError` when it never was."""
     if not layout.state_file.exists():

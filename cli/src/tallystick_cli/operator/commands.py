@@ -49,7 +49,7 @@ dlq = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the operator's commands to the command line."""
-    for command in (up, down, status, serve, init):
+    for command in (up, down, status, serve, init, export):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
@@ -114,6 +114,18 @@ def add_tenant(
 ) -> None:
     """Make one more tenant and its administrator."""
     _run("create_tenant", folder, command="add-tenant", slug=tenant_slug, name=name, admin=admin)
+
+
+def export(
+    tenant_slug: Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")],
+    out: Annotated[Path, typer.Option(help="Where the folders go, one for each log.")],
+    folder: Folder = None,
+) -> None:
+    """Write a tenant's logs as an auditor gets them; `platform` has attempts across tenants, which no tenant may see.
+
+    This is the operator's way, past every session, and leaves no entry: auditors ask the ledger itself.
+    """
+    _run("export_logs", folder, tenant=tenant_slug, out=out)
 
 
 @dlq.command("list")

@@ -14,6 +14,7 @@ from tallystick_tlog import VerifierKey
 
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
+from tallystick_ledger.exports.command import export
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.settings import Settings
@@ -94,6 +95,6 @@ SERVICE = Service(
     package="tallystick_ledger",
     settings=Settings,
     wire=wire,
-    commands={"dlq": dead_letter_command(quarantined)},
+    commands={"dlq": dead_letter_command(quarantined), "export": export},
     guards=GUARDS,
 )

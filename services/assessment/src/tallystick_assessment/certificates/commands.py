@@ -64,7 +64,7 @@ async def _issue(tx: Transaction, cipher: Cipher, newest: ScoreVersion, issuer: 
         person=newest.person,
         submission_id=newest.submission_id,
         score_version=newest.score_version,
-        credential_type=read_snapshot(submission.snapshot).slug,
+        credential_type=read_snapshot(submission.snapshot).title,
         issuer=issuer,
         issued_at=issued_on(tx.clock()),
     )

@@ -36,7 +36,7 @@ CHECKPOINT: Final = "checkpoint"
 VKEY: Final = "ledger.vkey"
 FILES: Final = (ENTRIES, CHECKPOINT, VKEY)
 
-_LINES_AT_ONCE: Final = 500
+LINES_AT_ONCE: Final = 500
 _EXPORT: Final = {"capability": Capability.LEDGER_EXPORT}
 
 
@@ -115,7 +115,7 @@ async def _lines(database: Database, scope: Scope, log: Log, size: int) -> Async
 
     Entries never change, so no transaction has to stay open while a slow client reads.
     """
-    for start in range(0, size, _LINES_AT_ONCE):
+    for start in range(0, size, LINES_AT_ONCE):
         async with database.transaction(scope) as tx:
-            lines = await get_lines(tx, log, start, min(start + _LINES_AT_ONCE, size))
+            lines = await get_lines(tx, log, start, min(start + LINES_AT_ONCE, size))
         yield b"".join(line.line + b"\n" for line in lines)

@@ -1,7 +1,10 @@
-"""What the databases hold, as their operator sees it: the event stores of all services, the platform's log."""
+"""The operator's part: `tally` commands, and what the databases hold."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -10,8 +13,13 @@ from tallystick_cli.stack import boot, database_setup, state
 from tallystick_cli.stack.services import DATABASE
 from tallystick_contracts.topology import ServiceName
 
+from tallystick_demo.report import require
+
 if TYPE_CHECKING:
     from tallystick_cli.stack.layout import Layout
+
+
+TALLY = Path(sys.executable).with_name("tally")
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -20,6 +28,20 @@ class Stored(msgspec.Struct, frozen=True):
     id: str
     key: str | None
     correlation: str
+
+
+async def tally(*arguments: str) -> str:
+    """Run the command that an operator or auditor would type and return what it printed.
+
+    Raises:
+        StepFailed: with what it said, if it did not end with 0.
+    """
+    process = await asyncio.create_subprocess_exec(
+        TALLY, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    require(process.returncode == 0, f"`tally {' '.join(arguments)}` ended with {process.returncode}: {err.decode()}")
+    return out.decode()
 
 
 def query(layout: Layout, statement: str) -> str:
