@@ -43,10 +43,10 @@ def load_keys(argument: str) -> tuple[VerifierKey, ...]:
     except (OSError, ValueError):
         is_there = False
     if not is_there:
-        message = f"--key is neither a file nor a verifier key: {reason}"
+        message = f"--key {argument} is neither a file nor a verifier key: {reason}"
         raise AuditError(message)
     try:
         return parse_keys(read_small_file(path).decode("ascii"))
     except (KeyFormatError, UnicodeDecodeError) as error:
-        message = f"{path} is not a file of verifier keys: {error}"
+        message = f"--key {path} is not a file of verifier keys: {error}"
         raise AuditError(message) from error

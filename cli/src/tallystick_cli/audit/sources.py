@@ -18,6 +18,10 @@ CHECKPOINT: Final = "checkpoint"
 VKEY: Final = "ledger.vkey"
 MAX_SMALL_FILE_BYTES: Final = 1_000_000
 
+_SIGNED_IN: Final = ": pass --header 'Cookie: …' of a session that is signed in and may read this log"
+_ADVICE_BY_STATUS: Final = {HTTPStatus.UNAUTHORIZED: _SIGNED_IN, HTTPStatus.FORBIDDEN: _SIGNED_IN}
+_OTHER_AUTHORITY: Final = ": pass --ca FILE with the authority that signed the server's certificate"
+_X509_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _TIMEOUT_S: Final = 30.0
 _MAX_HEADER_BYTES: Final = 16_384
 
@@ -170,11 +174,12 @@ class UrlSource:
                     message = f"{url} answered 404"
                     raise NotThereError(message)
                 if response.status != HTTPStatus.OK:
-                    message = f"{url} answered {response.status}"
+                    message = f"{url} answered {response.status}{_ADVICE_BY_STATUS.get(response.status, '')}"
                     raise AuditError(message)
                 yield response
         except URLError as error:
-            message = f"cannot read {url}: {error.reason}"
+            advice = _OTHER_AUTHORITY if _is_from_an_unknown_authority(error.reason) else ""
+            message = f"cannot read {url}: {error.reason}{advice}"
             raise AuditError(message) from error
         except (OSError, HTTPException, ValueError) as error:
             message = f"cannot read {url}: {str(error) or type(error).__name__}"
@@ -217,6 +222,11 @@ def _folder_source(folder: Path) -> LogSource:
 def _looks_like_a_log(folder: Path) -> bool:
     # A log that lacks a file must fail, not be passed over.
     return any((folder / name).exists() or (folder / name).is_symlink() for name in (ENTRIES, CHECKPOINT))
+
+
+def _is_from_an_unknown_authority(reason: object) -> bool:
+    # Not for a wrong name or an expired certificate, which another authority would not mend.
+    return isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in _X509_UNKNOWN_ISSUER
 
 
 def _parse_header(header: str) -> tuple[str, str]:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from tallystick_contracts.topology import SERVICE_PACKAGES, ServiceName
 
-from tallystick_cli.stack import boot, control, database_setup, state
+from tallystick_cli.stack import boot, control, database_setup, readiness, state
 from tallystick_cli.stack import status as stack_status
 from tallystick_cli.stack.errors import NotRunningError, StackError
 from tallystick_cli.stack.layout import Layout
@@ -34,19 +33,26 @@ _PHASES: dict[Phase, str] = {
     "stopped": "stopped",
 }
 
-_console = Console()
+_console = Console(highlight=False)
+_errors = Console(stderr=True, highlight=False)
 
 
-def up(folder: Path | None, *, servers_only: bool) -> int:
+def up(folder: Path | None, *, servers_only: bool, new_ports: bool = False) -> int:
     """Start in the background and print the addresses."""
     layout = Layout.at(folder)
+    told: Phase | None = None
     with _console.status("starting") as spinner:
-        ready = control.up(
-            layout,
-            servers_only=servers_only,
-            report=lambda now: spinner.update(_PHASES[now.phase]),
-        )
-    _print_status(layout, ready)
+
+        def report(now: Status) -> None:
+            nonlocal told
+            if _console.is_terminal:
+                spinner.update(_PHASES[now.phase])
+            elif now.phase not in {told, "ready"}:  # that one is in the table's title
+                _print_line(layout, now)
+            told = now.phase
+
+        ready = control.up(layout, servers_only=servers_only, new_ports=new_ports, report=report)
+    _print_status(layout, readiness.ask(layout, ready))
     return 0
 
 
@@ -62,38 +68,49 @@ def down(folder: Path | None, *, quiet: bool, erase: bool) -> int:
     if erase:
         control.erase(layout)
     if not quiet:
-        _console.print("stopped and erased" if erase else "stopped; [bold]tally up[/bold] goes on where this ended")
+        if not erase:
+            _console.print("stopped; [bold]tally up[/bold] goes on where this ended")
+        elif layout.root.exists():
+            kept = ", ".join(sorted(path.name for path in layout.root.iterdir()))
+            _console.print(
+                f"stopped and erased; {layout.root} keeps what the stack did not make: {kept}",
+                markup=False,
+                soft_wrap=True,
+            )
+        else:
+            _console.print("stopped and erased")
     return 0
 
 
 def show_status(folder: Path | None, *, as_json: bool) -> int:
-    """Print the status as a table or as JSON."""
+    """Ask every API whether it is ready, and print the status as a table or as JSON."""
     layout = Layout.at(folder)
-    now = stack_status.read(layout)
+    now = readiness.ask(layout, stack_status.read(layout))
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(now) + b"\n")
     else:
         _print_status(layout, now)
-    return 0 if now.phase == "ready" else _NOT_READY
+    return 0 if now.all_ready else _NOT_READY
 
 
-def serve_all(folder: Path | None) -> int:
+def serve_all(folder: Path | None, *, new_ports: bool = False) -> int:
     """Supervise everything in the foreground until Ctrl-C."""
     layout = Layout.at(folder)
 
     def report(now: Status) -> None:
-        _console.print(f"[dim]{layout.root}:[/dim] {_PHASES[now.phase]}")
         if now.phase == "ready":
-            _print_status(layout, now)
+            _print_status(layout, readiness.ask(layout, now))
+        else:
+            _print_line(layout, now)
 
-    Supervisor(layout, report=report).run()
+    Supervisor(layout, new_ports=new_ports, report=report).run()
     return 0
 
 
 def serve_one(folder: Path | None, *, service: str, role: str) -> int:
     """Become one process of a service, with its settings and the rest of the caller's environment removed."""
-    servers = known_servers(Layout.at(folder))
     named = find_service(service)
+    servers = known_servers(Layout.at(folder))
     if role == "migrate":
         program = database_setup.migration_program(servers, named)
     else:
@@ -140,16 +157,32 @@ def known_servers(layout: Layout) -> Servers:
     return boot.describe(layout, state.read(layout))
 
 
+def _print_line(layout: Layout, now: Status) -> None:
+    problem = f" ({now.problem})" if now.problem else ""
+    phase = "not ready: see below" if now.phase == "ready" and not now.all_ready else _PHASES[now.phase]
+    _console.print(f"{layout.root}: {phase}{problem}", markup=False, soft_wrap=True)
+
+
 def _print_status(layout: Layout, now: Status) -> None:
-    _console.print(
-        f"[bold]{layout.root}[/bold]: {_PHASES[now.phase]}" + (f" ({escape(now.problem)})" if now.problem else "")
-    )
+    for name, ports in now.moved.items():
+        _errors.print(
+            f"WARNING: {name} moved from port {ports.old}, which another program uses, to {ports.new}. Whatever names "
+            f"the old port no longer works: links in mail and on certificates, bookmarks, settings of other programs.",
+            style="bold yellow",
+            markup=False,
+            soft_wrap=True,
+        )
+    _print_line(layout, now)
     if now.programs:
         table = Table(box=None, pad_edge=False)
-        for column in ("process", "pid", "restarts", "address"):
+        for column in ("process", "pid", "restarts", "ready", "address"):
             table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
         for name, program in now.programs.items():
-            address = now.urls.get(name.removesuffix("-api"), "") if name.endswith("-api") else ""
-            table.add_row(name, str(program.pid or "restarting"), str(program.restarts), address)
+            service = name.removesuffix("-api") if name.endswith("-api") else ""
+            ready = ("yes" if now.ready[service] else "no") if service in now.ready else ""
+            address = now.urls.get(service, "")
+            table.add_row(name, str(program.pid or "restarting"), str(program.restarts), ready, address)
         _console.print(table)
-        _console.print(f"authority {now.ca_file}\nmail      {now.mail}\nlogs      {layout.logs}")
+        _console.print(
+            f"authority {now.ca_file}\nmail      {now.mail}\nlogs      {layout.logs}", markup=False, soft_wrap=True
+        )

@@ -4,7 +4,6 @@ Only typer and rich are imported here: an auditor's installation has neither ser
 these commands. `actions` and `dlq` are imported when one of them runs.
 """
 
-import enum
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+_MISUSED = 2
 _OPERATOR_EXTRA_MISSING = "this needs the operator's part: pip install 'tallystick-cli[operator]'"
 
 Folder = Annotated[
@@ -23,13 +23,11 @@ Folder = Annotated[
 ]
 
 
-class Role(enum.StrEnum):
-    """One process of a service."""
-
-    API = "api"
-    WORKER = "worker"
-    MIGRATE = "migrate"
-
+NewPorts = Annotated[
+    bool,
+    typer.Option("--new-ports", help="Give another port to what lost its own to another program; old links then fail."),
+]
+_ROLES = ("api", "worker", "migrate")
 
 OneTenant = Annotated[str | None, typer.Option("--tenant", metavar="SLUG|ID", help="Of this tenant only.")]
 EventId = Annotated[UUID, typer.Argument(help="The event's id, as `tally dlq list` prints it.")]
@@ -59,16 +57,17 @@ def up(
     folder: Folder = None,
     *,
     servers_only: Annotated[bool, typer.Option(help="Start Postgres, NATS and mail, but no service.")] = False,
+    new_ports: NewPorts = False,
 ) -> None:
     """Start everything in the background and say where it is."""
-    _run("up", folder, servers_only=servers_only)
+    _run("up", folder, servers_only=servers_only, new_ports=new_ports)
 
 
 def down(
     folder: Folder = None,
     *,
     quiet: Annotated[bool, typer.Option(help="Say nothing, and do not mind if nothing runs.")] = False,
-    erase: Annotated[bool, typer.Option(help="Erase the folder too: keys, database, logs, for ever.")] = False,
+    erase: Annotated[bool, typer.Option(help="Erase the stack's keys, database, mail and logs too, for ever.")] = False,
 ) -> None:
     """Stop everything that `tally up` started."""
     _run("down", folder, quiet=quiet, erase=erase)
@@ -79,18 +78,24 @@ def status(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")] = False,
 ) -> None:
-    """Say what runs, and where. Exit status 0 when all is ready, else 3."""
+    """Say what runs and where, and ask each service whether it is ready. Exit status 0 when all are, else 3."""
     _run("show_status", folder, as_json=as_json)
 
 
 def serve(
     service: Annotated[str, typer.Argument(help="A service's name, or `all` for the whole system in the foreground.")],
-    role: Annotated[Role, typer.Argument(help="Which process of the service.")] = Role.API,
+    role: Annotated[
+        str, typer.Argument(metavar=f"[{'|'.join(_ROLES)}]", help="Which process of the service.")
+    ] = "api",
     folder: Folder = None,
+    *,
+    new_ports: NewPorts = False,
 ) -> None:
     """Run one process of a service in the foreground, or supervise all of them."""
+    if role not in _ROLES:
+        _fail(f"there is no role {role}: choose one of {', '.join(_ROLES)}", exit_status=_MISUSED)
     if service == "all":
-        _run("serve_all", folder)
+        _run("serve_all", folder, new_ports=new_ports)
     else:
         _run("serve_one", folder, service=service, role=role)
 
@@ -192,7 +197,7 @@ def _run(action: str, folder: Path | None, *, module: str = "actions", **argumen
     try:
         exit_status = getattr(actions, action)(folder, **arguments)
     except actions.StackError as error:
-        _fail(str(error))
+        _fail(str(error), exit_status=error.exit_status)
     raise typer.Exit(exit_status)
 
 
@@ -203,6 +208,6 @@ def _import(module: str) -> ModuleType:
         _fail(_OPERATOR_EXTRA_MISSING)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, *, exit_status: int = 1) -> NoReturn:
     Console(stderr=True, soft_wrap=True).print(f"[red]tally:[/red] {escape(message)}", highlight=False)
-    raise typer.Exit(1)
+    raise typer.Exit(exit_status)

@@ -23,8 +23,8 @@ _PREFIX = "tallystick: "
 
 def list_letters(folder: Path | None, *, service: str | None, tenant: str | None, settled: bool, as_json: bool) -> int:
     """Print the dead letters of one service or of all, oldest first; 1 when a service could not be asked."""
-    servers = known_servers(Layout.at(folder))
     asked = tuple(ServiceName) if service is None else (find_service(service),)
+    servers = known_servers(Layout.at(folder))
     arguments = ("list", "--json", *((f"--tenant={tenant}",) if tenant else ()), *(("--all",) if settled else ()))
     # The programs first: describing one writes files, which is for one thread at a time.
     programs = [_program(servers, named, arguments) for named in asked]

@@ -18,12 +18,15 @@ _SERVER_TIMEOUT_S = 30.0
 _SHOWN_LOG_LINES = 3
 
 
-def prepare(layout: Layout) -> Servers:
-    """Make folders, the authority, ports, the cluster and the broker's configuration; start nothing."""
+def prepare(layout: Layout, *, new_ports: bool = False) -> Servers:
+    """Make folders, the authority, ports, the cluster and the broker's configuration; start nothing.
+
+    Raises `PortTakenError` where another program has taken a port, unless `new_ports`.
+    """
     layout.create()
     authority.ensure_authority(layout)
     listeners = ("postgres", "nats", "nats-monitor", MAIL_PORT, *FOLDERS)
-    reserved = state.reserve(layout, listeners)
+    reserved = state.reserve(layout, listeners, new_ports=new_ports)
     return describe(layout, reserved)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from tallystick_cli.stack import postgres_home, state, status
-from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
+from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError, StackError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program, stop
 from tallystick_cli.stack.services import urls
@@ -23,10 +23,17 @@ _DOWN_TIMEOUT_S = 45.0
 _LOCK_TIMEOUT_S = 10.0
 
 
-def up(layout: Layout, *, servers_only: bool = False, report: Callable[[Status], None] | None = None) -> Status:
+def up(
+    layout: Layout,
+    *,
+    servers_only: bool = False,
+    new_ports: bool = False,
+    report: Callable[[Status], None] | None = None,
+) -> Status:
     """Start a supervisor in the background and wait until all is ready; a running one is left as it is.
 
-    Raises `ServerFailedError` with the supervisor's reason.
+    `new_ports` lets listeners move whose port another program has taken. Raises `ServerFailedError` with the
+    supervisor's reason.
     """
     layout.create()
     if status.is_running(layout):
@@ -34,7 +41,7 @@ def up(layout: Layout, *, servers_only: bool = False, report: Callable[[Status],
             msg = f"only the servers run in {layout.root}: `tally down` first, then `tally up`"
             raise AlreadyRunningError(msg)
     else:
-        _start_supervisor(layout, servers_only=servers_only)
+        _start_supervisor(layout, servers_only=servers_only, new_ports=new_ports)
     return _wait_until_ready(layout, report)
 
 
@@ -109,14 +116,27 @@ def down(layout: Layout) -> None:
 
 
 def erase(layout: Layout) -> None:
-    """Remove a stopped stack with its keys and data, wherever Postgres' part lies."""
+    """Remove a stopped stack with its keys and data, wherever Postgres' part lies.
+
+    The folder itself goes when nothing is left in it: a demo's report or another stack below it stays.
+    """
     if status.is_running(layout):
         msg = f"{layout.root} is running: stop it first with `tally down`"
         raise AlreadyRunningError(msg)
     elsewhere = postgres_home.moved_to(layout)
     if elsewhere is not None:
         shutil.rmtree(elsewhere, ignore_errors=True)
-    shutil.rmtree(layout.root, ignore_errors=True)
+    for made in layout.made:
+        if made.is_dir():
+            shutil.rmtree(made, ignore_errors=True)
+        else:
+            made.unlink(missing_ok=True)
+    left = [made.name for made in layout.made if made.exists()]
+    if left:
+        msg = f"could not erase all of {layout.root}: {', '.join(left)} is still there"
+        raise StackError(msg)
+    with contextlib.suppress(OSError):  # not empty, or never made
+        layout.root.rmdir()
 
 
 def endpoints(layout: Layout) -> Mapping[str, str]:
@@ -124,13 +144,17 @@ def endpoints(layout: Layout) -> Mapping[str, str]:
     return urls(state.read(layout))
 
 
-def _start_supervisor(layout: Layout, *, servers_only: bool) -> None:
+def _start_supervisor(layout: Layout, *, servers_only: bool, new_ports: bool) -> None:
     status.forget(layout)
     log_file = layout.log_file("supervisor")
     log_file.touch(mode=0o600)
     with log_file.open("ab") as log:
         subprocess.run(
-            (*_supervisor_command(layout, servers_only=servers_only), "--background"),
+            (
+                *_supervisor_command(layout, servers_only=servers_only),
+                *(("--new-ports",) if new_ports else ()),
+                "--background",
+            ),
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -2,7 +2,15 @@
 
 
 class StackError(Exception):
-    """Something the operator can act on; the command line prints it and exits with 1."""
+    """Something the operator can act on; the command line prints it and exits with `exit_status`."""
+
+    exit_status = 1
+
+
+class UnknownNameError(StackError):
+    """The command line names a service that there is not."""
+
+    exit_status = 2
 
 
 class ServerNotInstalledError(StackError):
@@ -11,6 +19,10 @@ class ServerNotInstalledError(StackError):
 
 class ServerFailedError(StackError):
     """A server or service ended, or was not ready in time."""
+
+
+class PortTakenError(StackError):
+    """Another program listens on a port that this stack has given out."""
 
 
 class AlreadyRunningError(StackError):

@@ -67,6 +67,12 @@ class Layout:
         """What describes the running supervisor: its lock and its status."""
         return self.root / "run"
 
+    @property
+    def made(self) -> tuple[Path, ...]:
+        """Everything a stack makes in its folder; what else lies there is not the stack's."""
+        folders = (self.secrets, self.authority, self.postgres, self.nats, self.mail, self.logs, self.run)
+        return (*folders, self.state_file)
+
     def log_file(self, program: str) -> Path:
         """Return the log file of one program."""
         return self.logs / f"{program}.log"

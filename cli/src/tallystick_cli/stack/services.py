@@ -8,7 +8,7 @@ from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE
 from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
 from tallystick_cli.stack import authority, nats, secret_files
-from tallystick_cli.stack.errors import StackError
+from tallystick_cli.stack.errors import UnknownNameError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.nats import Nats
 from tallystick_cli.stack.ports import LOOPBACK
@@ -31,7 +31,7 @@ def find_service(folder: str) -> ServiceName:
         if folder == its_folder:
             return name
     msg = f"there is no service {folder}: choose one of {', '.join(FOLDERS)}"
-    raise StackError(msg)
+    raise UnknownNameError(msg)
 
 
 def url_of(state: State, named: ServiceName) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from tallystick_cli.stack import durable
 from tallystick_cli.stack.errors import AlreadyRunningError
 from tallystick_cli.stack.layout import Layout
+from tallystick_cli.stack.state import Moved
 
 # Whoever asks `is_running` holds the lock for an instant.
 _LOCK_PATIENCE_S = 1.0
@@ -29,7 +30,11 @@ class ProgramStatus(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The state of a stack: phase, supervisor, processes, addresses and, when it failed, why."""
+    """The state of a stack: phase, supervisor, processes, addresses and, when it failed, why.
+
+    `moved` holds the listeners that got another port at this start. `ready` is what each API answers to `/ready`, by
+    service; it is empty in the file and filled in by `readiness.ask`.
+    """
 
     phase: Phase
     pid: int | None = None
@@ -37,7 +42,15 @@ class Status(msgspec.Struct, frozen=True):
     urls: dict[str, str] = {}
     ca_file: str | None = None
     mail: str | None = None
+    moved: dict[str, Moved] = {}
+    ready: dict[str, bool] = {}
     problem: str | None = None
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether the stack is started, every process runs and no API that was asked said no."""
+        running = all(program.pid is not None for program in self.programs.values())
+        return self.phase == "ready" and running and all(self.ready.values())
 
 
 def read(layout: Layout) -> Status:

@@ -1,6 +1,6 @@
 """The process that owns a stack: starts the servers, fills them, starts the services, keeps all of them alive.
 
-`python -m tallystick_cli.stack.supervisor FOLDER [--servers-only]` is what `tally up` starts in the background.
+`python -m tallystick_cli.stack.supervisor FOLDER [--servers-only] [--new-ports]` is what `tally up` starts in the background.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from tallystick_cli.stack import boot, broker_setup, readiness, status
+from tallystick_cli.stack import boot, broker_setup, readiness, state, status
 from tallystick_cli.stack.child import Child
 from tallystick_cli.stack.errors import ServerFailedError, StackError
 from tallystick_cli.stack.layout import Layout
@@ -41,11 +41,18 @@ class Supervisor:
     """Runs one stack until it is told to stop. Children die with it, even when it is killed."""
 
     def __init__(
-        self, layout: Layout, *, with_services: bool = True, report: Callable[[Status], None] | None = None
+        self,
+        layout: Layout,
+        *,
+        with_services: bool = True,
+        new_ports: bool = False,
+        report: Callable[[Status], None] | None = None,
     ) -> None:
         """Prepare; `report` gets every status that is also written to the status file."""
         self._layout = layout
         self._with_services = with_services
+        self._new_ports = new_ports
+        self._moved: dict[str, state.Moved] = {}
         self._report = report
         self._servers: list[Child] = []
         self._services: list[Child] = []
@@ -73,7 +80,9 @@ class Supervisor:
 
     def _start(self) -> None:
         self._say("preparing")
-        servers = self._prepared = boot.prepare(self._layout)
+        before = state.read(self._layout)
+        servers = self._prepared = boot.prepare(self._layout, new_ports=self._new_ports)
+        self._moved = state.moved(before, servers.state)
         self._say("servers")
         for program, is_ready in (
             (servers.postgres.program, servers.postgres.is_ready),
@@ -167,6 +176,7 @@ class Supervisor:
                 for child in (*self._servers, *self._services)
             },
             urls=urls(self._prepared.state) if self._prepared else {},
+            moved=self._moved,
             problem=problem,
         )
         status.write(self._layout, now)
@@ -197,12 +207,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tallystick-supervisor")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--servers-only", action="store_true")
+    parser.add_argument("--new-ports", action="store_true")
     parser.add_argument("--background", action="store_true")
     arguments = parser.parse_args()
     if arguments.background:
         _leave_the_caller()
     try:
-        Supervisor(Layout.at(arguments.folder), with_services=not arguments.servers_only).run()
+        Supervisor(
+            Layout.at(arguments.folder), with_services=not arguments.servers_only, new_ports=arguments.new_ports
+        ).run()
     except StackError as error:
         sys.stderr.write(f"tally: {error}\n")
         return 1

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -134,6 +135,7 @@ def temporary_folder() -> Iterator[Layout]:
         yield layout
     finally:
         control.erase(layout)
+        shutil.rmtree(layout.root, ignore_errors=True)  # with what a test put beside
 
 
 @contextlib.contextmanager

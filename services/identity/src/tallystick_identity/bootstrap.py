@@ -75,7 +75,7 @@ async def create_tenant(runtime: Runtime, *, slug: str, name: str, first: bool =
             slugs = await all_slugs(duty)
             existing = await tenant_by_slug(duty, slug)
         if first and set(slugs) - {slug}:
-            msg = f"there is a tenant already ({slugs[0]}); add further ones with `add-tenant`"
+            msg = f"there is a tenant already ({slugs[0]}); `tally tenant add` makes further ones"
             raise BootstrapError(msg)
         if existing is None:
             await insert_tenant(tx, slug=slug, name=name, created_at=tx.clock())
@@ -156,8 +156,10 @@ async def _command(runtime: Runtime, command: str, arguments: Sequence[str], *, 
     except Problem as problem:
         _say(f"tallystick: {problem.title}")
         return 1
-    _say(f"tenant {asked.slug}: ready; its administrator signs in at /sign-in/{asked.slug}")
-    sys.stdout.write(f"{tenant}\n")
+    address = f"{runtime.settings.public_url.rstrip('/')}/sign-in/{asked.slug}"
+    _say(f"tenant {asked.slug}: ready; its administrator signs in at {address}")
+    label = "tenant id: " if sys.stdout.isatty() else ""  # a pipe gets the id alone
+    sys.stdout.write(f"{label}{tenant}\n")
     return 0
 
 

@@ -45,7 +45,8 @@ async def test_init_makes_the_first_tenant_once(empty_identity: Identity, capsys
     assert len(await identity.events(tenant)) == before
     said = capsys.readouterr().err
     assert "exists already" in said
-    assert "add-tenant" in said
+    assert "`tally tenant add`" in said
+    assert f"signs in at {identity.runtime.settings.public_url}/sign-in/aurora\n" in said
     minting = asyncio.create_task(_mint_when_created(identity, "borealis"))
     assert await add_tenant(identity.runtime, ["--tenant", "borealis", *ARGUMENTS]) == 0
     await minting

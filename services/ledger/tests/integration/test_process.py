@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -48,7 +49,7 @@ def process(environment: Mapping[str, str], role: str) -> Iterator[subprocess.Po
 
 @pytest.mark.xdist_group("ledger-process")
 async def test_api_and_worker_start_from_their_environment_and_record(
-    stack: RunningServers, ledger_databases: Databases, source: FakeSource, tenant: TenantId
+    stack: RunningServers, ledger_databases: Databases, source: FakeSource, tenant: TenantId, tmp_path: Path
 ) -> None:
     environment = ledger_databases.environment(ServiceName.LEDGER)
     # One context each: httpx sets ALPN on its own, which Postgres refuses.
@@ -88,6 +89,25 @@ async def test_api_and_worker_start_from_their_environment_and_record(
     connection = await asyncpg.connect(ledger_databases.superuser_dsn(), ssl=tls)
     assert await connection.fetchval("select size from ledger.logs where tenant_id = $1", tenant) == 5
     await connection.close()
+    _the_operator_can_export(environment, tenant, tmp_path)
+
+
+def _the_operator_can_export(environment: Mapping[str, str], tenant: TenantId, folder: Path) -> None:
+    def export(named: str, out: Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tallystick_ledger", "export", f"--tenant={named}", f"--out={out}"]
+        settings = {**os.environ, **environment}
+        return subprocess.run(command, env=settings, capture_output=True, text=True, check=False, cwd="/")
+
+    done = export(str(tenant), folder)
+    assert (done.returncode, done.stdout) == (0, f"{folder / 'compliance'}\n")
+    tally = Path(sys.executable).with_name("tally")
+    key = folder / "compliance" / "ledger.vkey"
+    replay = [tally, "audit", "verify", folder / "compliance", "--key", key]
+    assert subprocess.run(replay, check=False, stdout=subprocess.DEVNULL).returncode == 0
+    again = export(str(tenant), folder)
+    assert (again.returncode, "File exists" in again.stderr) == (1, True), "what is there is not overwritten"
+    nobody = export("nobody", folder / "nobody")
+    assert (nobody.returncode, nobody.stderr) == (1, "tallystick: there is no such tenant\n")
 
 
 async def _is_ready(client: httpx.AsyncClient) -> bool:
