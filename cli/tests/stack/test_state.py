@@ -2,7 +2,7 @@ import socket
 
 import pytest
 from tallystick_cli.stack import ports, state
-from tallystick_cli.stack.errors import StackError
+from tallystick_cli.stack.errors import PortTakenError, StackError
 
 
 def test_ports_are_below_the_ephemeral_range_and_kept(layout):
@@ -12,11 +12,20 @@ def test_ports_are_below_the_ephemeral_range_and_kept(layout):
     assert all(15_000 <= port < 32_768 for port in first.ports.values())
 
 
-def test_a_port_that_a_stranger_took_is_chosen_anew(layout):
+def test_a_port_that_a_stranger_took_is_named_and_kept(layout):
+    before = state.reserve(layout, ["a", "b"])
+    port = before.port("a")
+    complaint = f"uses port {port} of a on .* `tally up --new-ports`"
+    with socket.create_server((ports.LOOPBACK, port)), pytest.raises(PortTakenError, match=complaint):
+        state.reserve(layout, ["a", "b"], patience_s=0)
+    assert state.reserve(layout, ["a", "b"]) == before
+
+
+def test_a_port_that_a_stranger_took_is_chosen_anew_when_that_is_asked_for(layout):
     before = state.reserve(layout, ["a", "b"])
     with socket.create_server((ports.LOOPBACK, before.port("a"))):
-        after = state.reserve(layout, ["a", "b"], patience_s=0)
-    assert set(state.moved(before, after)) == {"a"}
+        after = state.reserve(layout, ["a", "b"], new_ports=True, patience_s=0)
+    assert state.moved(before, after) == {"a": state.Moved(before.port("a"), after.port("a"))}
     assert state.read(layout) == after
 
 

@@ -1,7 +1,9 @@
 import asyncio
+import json
 import os
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from tallystick_cli.operator import actions
 from tallystick_cli.stack import control, state, status
 from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
 from tallystick_cli.stack.layout import Layout
@@ -163,6 +166,26 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running():
             control.up(layout, servers_only=True)
         assert status.read(layout).phase == "failed"
         assert not control.is_running(layout)
+
+
+def test_a_taken_port_stops_the_start_until_new_ports_are_asked_for_and_the_warning_says_what_moved(capsys):
+    with temporary_folder() as layout, socket.create_server((LOOPBACK, 0)) as stranger:
+        layout.create()
+        old = stranger.getsockname()[1]
+        layout.state_file.write_text(f'{{"ports": {{"ledger": {old}}}}}')
+        with pytest.raises(ServerFailedError, match=f"uses port {old} of ledger"):
+            control.up(layout, servers_only=True)
+        capsys.readouterr()
+        try:
+            assert actions.up(layout.root, servers_only=True, new_ports=True) == 0
+            said = capsys.readouterr()
+            new = state.read(layout).port("ledger")
+            assert f"WARNING: ledger moved from port {old}, which another program uses, to {new}." in said.err
+            assert f"{layout.root}: starting Postgres and NATS\n" in said.out  # no terminal: a line a phase
+            assert actions.show_status(layout.root, as_json=True) == 0
+            assert json.loads(capsys.readouterr().out)["moved"] == {"ledger": {"old": old, "new": new}}
+        finally:
+            control.down(layout)
 
 
 def test_a_second_supervisor_refuses_and_one_that_is_asked_about_starts(tmp_path):

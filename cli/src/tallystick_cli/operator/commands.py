@@ -84,9 +84,7 @@ def status(
 
 def serve(
     service: Annotated[str, typer.Argument(help="A service's name, or `all` for the whole system in the foreground.")],
-    role: Annotated[
-        str, typer.Argument(metavar=f"[{'|'.join(_ROLES)}]", help="Which process of the service.")
-    ] = "api",
+    role: Annotated[str, typer.Argument(metavar=f"[{'|'.join(_ROLES)}]", help="Which process of the service.")] = "api",
     folder: Folder = None,
     *,
     new_ports: NewPorts = False,

@@ -1,6 +1,7 @@
 """The process that owns a stack: starts the servers, fills them, starts the services, keeps all of them alive.
 
-`python -m tallystick_cli.stack.supervisor FOLDER [--servers-only] [--new-ports]` is what `tally up` starts in the background.
+`python -m tallystick_cli.stack.supervisor FOLDER [--servers-only] [--new-ports]` is what `tally up` starts in the
+background.
 """
 
 import argparse
