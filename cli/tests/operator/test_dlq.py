@@ -179,5 +179,5 @@ def test_misuse_is_told_before_any_service_is_asked(arguments):
 
 
 def test_an_unknown_service_is_one_line(stack_with_letters):
-    refused = stack_with_letters.tally("show", str(uuid4()), "--service=billing", fails=1)
+    refused = stack_with_letters.tally("show", str(uuid4()), "--service=billing", fails=2)
     assert "there is no service billing: choose one of identity, assessment" in refused.stderr
