@@ -282,12 +282,13 @@ SHARED_BY_ALL_OF_A_LOG = {
     ".event.v",
     ".event.tenant",
     ".event.stream_version",
+    ".event.data.credentialType",
     ".event.data.issuer",
     ".event.data.issuedAt",
     ".log",
     ".v",
 }
-"""What every public entry of an issuer and a day has in common, whoever holds it."""
+"""What every public entry of an issuer, an evaluation and a day has in common, whoever holds it."""
 
 
 @pytest.mark.control("EV-64")

@@ -8,6 +8,9 @@ from tallystick_cli.audit.explain import Explanation, Related
 from tallystick_cli.audit.sample import Sample
 from tallystick_cli.audit.state import State
 
+_SHOWN = 20
+"""Missing versions that are listed one by one."""
+
 
 def tell_sample(sample: Sample) -> None:
     """Print what was drawn, and each entry's own line."""
@@ -77,8 +80,9 @@ def tell_states(states: Sequence[State]) -> None:
         for name, field in state.fields.items():
             say(f"    {name}: {field.value}  (event {field.stream_version}, {field.set_by})")
         if state.missing:
-            shown = ", ".join(map(str, state.missing[:20]))
-            say(f"  not in these logs: event {shown}{' …' if len(state.missing) > 20 else ''} of this stream", "yellow")  # noqa: PLR2004
+            shown = ", ".join(map(str, state.missing[:_SHOWN]))
+            more = " …" if len(state.missing) > _SHOWN else ""
+            say(f"  not in these logs: event {shown}{more} of this stream", "yellow")
         if state.later:
             say(f"  {state.later} came later")
 
