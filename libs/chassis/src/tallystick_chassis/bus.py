@@ -19,7 +19,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.js.api import Header
-from tallystick_contracts.topology import inbox_prefix
+from tallystick_contracts.topology import PULL_EXPIRES_S, inbox_prefix
 
 from tallystick_chassis.ids import new_id
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 500
 """Messages in one atomic batch; the server's own limit is 1,000."""
 
-_PULL_EXPIRES_S: Final = 10.0
 _CONNECT_WAIT_S: Final = 2.0
 _PING_INTERVAL_S: Final = 3
 _MAX_OUTSTANDING_PINGS: Final = 2
@@ -160,14 +159,14 @@ class Pull:
         reconnects = client.stats["reconnects"]
         if self._open > 0 and reconnects == self._connection and time.monotonic() < self._expires_at:
             return
-        request = {"batch": limit, "expires": int(_PULL_EXPIRES_S * 1e9)}
+        request = {"batch": limit, "expires": PULL_EXPIRES_S * 10**9}
         try:
             await client.publish(self._request_subject, json.dumps(request).encode(), reply=self._inbox)
         except (nats.errors.Error, OSError) as error:
             raise BusUnavailableError(type(error).__name__) from error
         self._open = limit
         self._connection = reconnects
-        self._expires_at = time.monotonic() + _PULL_EXPIRES_S + 1.0
+        self._expires_at = time.monotonic() + PULL_EXPIRES_S + 1.0
 
     def _take(self, limit: int) -> list[Delivery]:
         deliveries: list[Delivery] = []

@@ -13,6 +13,7 @@ STREAM_SUBJECTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 RECEIPT_MAX_AGE_S = 86_400
 ACK_WAIT_S = 30
+PULL_EXPIRES_S = 10
 MAX_ACK_PENDING = 2_000
 CLOUD_EVENT_TYPE_PREFIX = "dev.tallystick."
 
@@ -66,6 +67,11 @@ class Durable:
     filter_subjects: tuple[str, ...]
     filters: tuple[Filter, ...] = ()
 
+    @property
+    def pull_subject(self) -> str:
+        """The API subject that asks for messages; one request may get many answers."""
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self.stream}.{self.name}"
+
     def matches(self, source: str, aggregate: str) -> bool:
         """Whether this consumer gets events of `source` and `aggregate`."""
         return any(wanted.matches(source, aggregate) for wanted in self.filters)
@@ -73,7 +79,11 @@ class Durable:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Subjects a NATS user may publish and subscribe; everything else is denied."""
+    """Subjects a NATS user may publish and subscribe; everything else is denied.
+
+    Reply subjects are not checked against them. So each service has an account of its own (ADR 0023), which reaches the
+    broker's by these publish subjects and nothing else.
+    """
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
@@ -150,9 +160,5 @@ def permissions_of(service: ServiceName) -> Permissions:
     if service is ServiceName.LEDGER:
         publish.append("rcpt.*")
     for durable in durables_of(service):
-        publish += [
-            f"$JS.API.CONSUMER.MSG.NEXT.{durable.stream}.{durable.name}",
-            f"$JS.API.CONSUMER.INFO.{durable.stream}.{durable.name}",
-            f"$JS.ACK.{durable.stream}.{durable.name}.>",
-        ]
+        publish += [durable.pull_subject, f"$JS.ACK.{durable.stream}.{durable.name}.>"]
     return Permissions(tuple(publish), (f"{inbox_prefix(service)}.>", "head.*"))
