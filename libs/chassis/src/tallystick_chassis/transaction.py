@@ -84,7 +84,8 @@ class Transaction:
         ``expected_version`` is the version that the stream has now; 0: the stream is new.
 
         Raises:
-            ConcurrencyError: if the stream has another version by now. The transaction is spent.
+            ConcurrencyError: if the stream has another version by now, or has not come to this one (as far as the
+                scope reaches). The transaction is spent.
             ContractError: if an event breaks its contract (an unsealed personal value, a float, too many bytes).
         """
         now = self.clock()
@@ -112,6 +113,9 @@ class Transaction:
         ]
         if not rows:
             return stored
+        if expected_version and not await self._has(stream, expected_version):
+            msg = f"stream {stream} has no version {expected_version}"
+            raise ConcurrencyError(msg)
         try:
             await self.connection.execute(insert(events_table), rows)
         except IntegrityError as error:
@@ -124,6 +128,17 @@ class Transaction:
             [{"tenant_id": scope.tenant, "event_id": one.id, "aggregate": one.aggregate} for one in stored],
         )
         return stored
+
+    async def _has(self, stream: str, version: int) -> bool:
+        # Events are never deleted, so what is seen here is still there when the insert runs.
+        found = await self.connection.execute(
+            select(events_table.c.stream_version).where(
+                events_table.c.tenant_id == self.scope.tenant,
+                events_table.c.stream == stream,
+                events_table.c.stream_version == version,
+            )
+        )
+        return found.first() is not None
 
     def _encode(self, stream: str, version: int, draft: EventDraft, now: datetime) -> StoredEvent:
         kind = REGISTRY.by_struct(type(draft.data))
