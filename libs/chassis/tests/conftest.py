@@ -12,6 +12,7 @@ from alembic.operations import Operations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from tallystick_chassis.database import connection_arguments
+from tallystick_chassis.rate_limits import create_rate_counters
 from tallystick_chassis.schema import create_chassis_tables
 from tallystick_cli.stack import database_setup
 from tallystick_cli.stack.temporary import Databases
@@ -27,7 +28,9 @@ CHASSIS_SERVICES = (ServiceName.IDENTITY, ServiceName.ASSESSMENT, ServiceName.PR
 def _create_tables(connection: Connection, service: str) -> None:
     with connection.begin():
         connection.execute(text(f"set local role tally_{service}_owner"))
-        create_chassis_tables(Operations(MigrationContext.configure(connection)), service)
+        operations = Operations(MigrationContext.configure(connection))
+        create_chassis_tables(operations, service)
+        create_rate_counters(operations, service)
 
 
 async def _create_all(databases: Databases) -> None:

@@ -37,8 +37,9 @@ def test_a_type_cannot_be_registered_twice() -> None:
 @pytest.mark.parametrize(
     ("log", "source", "aggregates"),
     [
-        (LogKind.COMPLIANCE, "identity", {"tenant", "org_unit", "user", "token_version", "role", "erasure_receipt"}),
-        (LogKind.AUDIT, "identity", {"magic_link", "login", "session"}),
+        (LogKind.COMPLIANCE, "identity", {"tenant", "org_unit", "user", "token_version", "role", "password", "mfa",
+                                          "erasure_receipt"}),
+        (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account"}),
         (
             LogKind.COMPLIANCE,
             "assessment",

@@ -1,10 +1,12 @@
 """The services and what each process of them is told: its own secrets and nobody else's."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE
+from tallystick_chassis.budgets import BUDGETS
 from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
 from tallystick_cli.stack import authority, nats, secret_files
@@ -21,6 +23,10 @@ DATABASE = "tally"
 KEYS_DATABASE = "tally_keys"
 MAIL_PORT = "mail"
 LEDGER_ORIGIN = "tallystick.local"
+ONE_ADDRESS_FOR_ALL = 1_000
+"""On this machine everybody comes from 127.0.0.1: a demo, a test run or a bench is a thousand people's requests. Only
+tries at secrets keep the limits that they have in earnest."""
+_IN_EARNEST = ("failures.pair", "failures.account", "factor.")
 ROLES = ("api", "worker")
 FOLDERS = tuple(SERVICE_FOLDERS[each] for each in ServiceName)
 
@@ -95,6 +101,7 @@ class Servers:
             "TALLY_SESSION_JWKS_FILE": str(secret_files.session_keys(layout)),
             "TALLY_LEDGER_KEY": secret_files.checkpoint_public_key(layout),
             "TALLY_LEDGER_ORIGIN": LEDGER_ORIGIN,
+            "TALLY_RATE_LIMITS": _local_limits(),
         }
         if stores_keys(named):
             kek = f"kek-{named}.json"
@@ -144,3 +151,10 @@ class Servers:
     def _dsn(self, named: ServiceName, kind: LoginKind, database: str) -> str:
         role = database_role(named, kind)
         return self.postgres.dsn(database, role=role, password=database_password(self.layout, role))
+
+
+def _local_limits() -> str:
+    limits = {
+        name: budget.limit * ONE_ADDRESS_FOR_ALL for name, budget in BUDGETS.items() if not name.startswith(_IN_EARNEST)
+    }
+    return json.dumps(limits, sort_keys=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Union, get_args, get_origin, get_type_h
 import msgspec
 from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, ServiceName
 
+from tallystick_chassis.http.client_address import Networks
 from tallystick_chassis.settings import (
     PREFIX,
     KeyEncryptionKeys,
@@ -56,6 +57,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "url_privacy": "https base of the privacy worker",
         "url_verification": "https base of verification, which stands in holders' links",
         "ledger_key": "the ledger's public checkpoint key, pinned: 32 bytes (Ed25519) in base64",
+        "rate_limits": 'other limits for budgets by name, as a JSON object: `{"login.address": 5000}`; see rate limits',
+        "trusted_proxies": "networks whose `X-Forwarded-For` is believed, with commas between; unset, no header is",
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
         "session_key": "the private key that signs session and service tokens (JWKS, Ed25519)",
         "csrf_key": "key of CSRF tokens and of refresh secrets' succession",
@@ -79,6 +82,7 @@ _FORMS: Final[Mapping[type, str]] = MappingProxyType(
         PublicKey: "32 bytes in base64",
         KeyEncryptionKeys: "secret, JSON",
         Path: "path",
+        Networks: "text",
         int: "whole number",
         float: "number",
         str: "text",

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 
 import msgspec
 
+from tallystick_chassis.budgets import BudgetLimits
+from tallystick_chassis.http.client_address import Networks
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -105,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     url_verification: str | None = None
     ledger_key: PublicKey | None = None
     ledger_origin: str | None = None
+    rate_limits: BudgetLimits | None = None
+    trusted_proxies: Networks | None = None
 
     def url_of(self, service: str) -> str | None:
         """Return another service's https base, without a slash at its end; ``None`` where it is not known."""

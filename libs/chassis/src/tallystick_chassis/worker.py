@@ -13,6 +13,7 @@ from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
 from tallystick_chassis.heads import ANNOUNCE_INTERVAL_S, HeadAnnouncer
 from tallystick_chassis.misses import MissChecker
+from tallystick_chassis.rate_limits import CounterPruner
 from tallystick_chassis.receipts import ReceiptReader
 from tallystick_chassis.relay import Relay
 from tallystick_chassis.service import Job
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 RELAY_INTERVAL_S: Final = 0.05
 _RETRY_INTERVAL_S: Final = 2.0
 _MISS_INTERVAL_S: Final = 0.5
+_PRUNE_INTERVAL_S: Final = 60.0
 _FIRST_BACKOFF_S: Final = 0.1
 _LONGEST_BACKOFF_S: Final = 3.0
 _GRACE_S: Final = 8.0
@@ -84,6 +86,7 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Pull]) 
         Job("heads", announcer.step, ANNOUNCE_INTERVAL_S),
         Job("receipts", receipts.step),
     ]
+    jobs.append(Job("rate-counters", CounterPruner(duty, clock).step, _PRUNE_INTERVAL_S))
     if wiring.miss_tables:
         checker = MissChecker(database=runtime.database, duty=duty, miss_tables=wiring.miss_tables)
         jobs.append(Job("misses", checker.step, _MISS_INTERVAL_S))

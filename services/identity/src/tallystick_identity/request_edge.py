@@ -25,10 +25,9 @@ class Origin:
 
 
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
-    """Return the peer's address and user agent. No forwarding header is believed here."""
-    client = request.client
+    """Return the client's address, as the edge found it, and the user agent."""
     agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT_LENGTH]
-    return Origin(ip=client.host if client else "unknown", user_agent=agent or "unknown")
+    return Origin(ip=context_of(request.scope).client_address, user_agent=agent or "unknown")
 
 
 def scope_before_sign_in(request: Request[Any, Any, Any], tenant: TenantId) -> Scope:

@@ -29,7 +29,9 @@ from tallystick_chassis.http.problems import (
     problem_response,
 )
 from tallystick_chassis.http.refusals import RefusalRecorder
+from tallystick_chassis.http.route_limits import RouteLimits
 from tallystick_chassis.http.tokens import TokenVerifier
+from tallystick_chassis.rate_limits import RateLimiter
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal, Runtime
 from tallystick_chassis.telemetry import get_log
@@ -55,12 +57,13 @@ def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Re
     authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(runtime))
     own_urls = [settings.public_url, *(url for name in SERVICES if (url := settings.url_of(name)) is not None)]
     refusals = RefusalRecorder(runtime.database, runtime.sealer, runtime.clock)
+    limits = RouteLimits(runtime.database, RateLimiter.of(settings), runtime.sealer)
     with warnings.catch_warnings():
         # Litestar 3 will want parameters marked by kind; until we go there, their names say it.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar(
             route_handlers=[*wiring.routes, feed_route(service.name), *health_routes(readiness, service.version)],
-            guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock)],
+            guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock, limits)],
             dependencies={
                 "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
                 "principal": Provide(_principal, sync_to_thread=False),
@@ -78,7 +81,7 @@ def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Re
             pdb_on_exception=False,
         )
     check_declarations(app, service.name)
-    app.asgi_handler = Edge(app.asgi_handler, app, authentication)
+    app.asgi_handler = Edge(app.asgi_handler, app, authentication, settings.trusted_proxies or ())
     return app
 
 
@@ -118,8 +121,7 @@ def _recording(refusals: RefusalRecorder) -> AfterExceptionHookHandler[Any]:
         if problem_of(error).status == _SERVER_ERROR:
             get_log().error("request_failed", route=context.route, exc_info=error)
         elif isinstance(error, CapabilityMissing):
-            client = scope.get("client")
-            await refusals.denied(context, client[0] if client else None)
+            await refusals.denied(context)
         elif isinstance(error, NotFound):
             await refusals.miss(context, scope.get("path_params") or {})
 

@@ -1,6 +1,7 @@
 """The one guard: every route names its capability or is public, and nothing else decides who may call it.
 
-Order: session (401), forgery (403), capability (403), recent sign-in (401); only then is the input read.
+Order: session (401), forgery (403), second factor (403), capability (403), recent sign-in (401), budget (429); only
+then is the input read.
 The scope's org units are those in which some grant holds *this* capability, never a product of roles and units.
 """
 
@@ -17,7 +18,13 @@ from tallystick_contracts.topology import SERVICES, ServiceName
 
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.csrf import SAFE_METHODS
-from tallystick_chassis.http.problems import BadRequest, CapabilityMissing, NotAuthenticated, StepUpRequired
+from tallystick_chassis.http.problems import (
+    BadRequest,
+    CapabilityMissing,
+    NotAuthenticated,
+    SecondFactorRequired,
+    StepUpRequired,
+)
 from tallystick_chassis.http.public_routes import public_routes_of
 from tallystick_chassis.ids import OrgUnitId, TenantId
 from tallystick_chassis.scope import ALL_UNITS, Scope
@@ -35,10 +42,12 @@ if TYPE_CHECKING:
     from tallystick_chassis.http.correlation import RequestContext
     from tallystick_chassis.http.csrf import CsrfCheck
     from tallystick_chassis.http.introspection import Introspection
+    from tallystick_chassis.http.route_limits import RouteLimits
 
 CAPABILITY = "capability"
 PUBLIC = "public"
 STEP_UP = "step_up"
+BEFORE_SECOND_FACTOR = "before_second_factor"
 STEP_UP_MAX_AGE = timedelta(minutes=15)
 TENANT_HEADER = "X-Tally-Tenant"
 
@@ -97,19 +106,22 @@ def _is_added_options(handler: BaseRouteHandler) -> bool:
     return isinstance(handler, HTTPRouteHandler) and handler.http_methods == {"OPTIONS"} and not handler.opt
 
 
-def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock) -> Guard:
+def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock, limits: RouteLimits) -> Guard:
     """Return the guard of all routes."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         context = context_of(connection.scope)
         if handler.opt.get(PUBLIC):
             csrf.check_origin(connection)
+            await limits.spend(context, _name_of(connection))
             return
         await authentication.authenticate(connection, context)
         if _is_added_options(handler):
             return
         if context.introspection is not None:
             csrf.check_session(connection, context.introspection)
+            if context.introspection.limited and not handler.opt.get(BEFORE_SECOND_FACTOR):
+                raise SecondFactorRequired
         capability = Capability(handler.opt[CAPABILITY])
         if not holds(context, capability):
             context.missing_capability = capability
@@ -118,8 +130,13 @@ def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock) ->
             age_s = clock().timestamp() - context.introspection.auth_time
             if age_s > STEP_UP_MAX_AGE.total_seconds():
                 raise StepUpRequired
+        await limits.spend(context, _name_of(connection))
 
     return guard
+
+
+def _name_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    return f"{connection.scope.get('method', '')} {connection.scope.get('path_template', '')}"
 
 
 def holds(context: RequestContext, capability: Capability) -> bool:

@@ -39,6 +39,7 @@ class RequestContext:
     introspection: Introspection | None = None
     missing_capability: str | None = None
     route: str = "unmatched"
+    client_address: str = "unknown"
 
     def adopt_correlation(self) -> None:
         """Take over the caller's correlation id: it is one of our own services."""

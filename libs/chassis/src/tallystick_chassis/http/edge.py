@@ -16,6 +16,7 @@ from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.utils import normalize_path
 from opentelemetry.trace import SpanKind
 
+from tallystick_chassis.http.client_address import FORWARDED_HEADER, Networks, client_address
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
 from tallystick_chassis.http.correlation import (
     RequestContext,
@@ -53,7 +54,14 @@ class BadCorrelationId(BadRequest):
 class Edge:
     """ASGI middleware around all of Litestar's routing."""
 
-    def __init__(self, app: ASGIApp, litestar: Litestar, authentication: Authentication) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        litestar: Litestar,
+        authentication: Authentication,
+        trusted_proxies: Networks | tuple[()] = (),
+    ) -> None:
+        self._trusted_proxies = trusted_proxies
         self._app = app
         self._litestar = litestar
         self._authentication = authentication
@@ -116,6 +124,11 @@ class Edge:
 
     async def _before_routing(self, scope: HTTPScope, context: RequestContext) -> Problem | None:
         connection: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
+        context.client_address = client_address(
+            connection.client.host if connection.client else None,
+            connection.headers.getall(FORWARDED_HEADER, []),
+            self._trusted_proxies,
+        )
         own = connection.headers.get(CORRELATION_HEADER)
         if own is not None and not is_correlation(own):
             return BadCorrelationId()

@@ -139,6 +139,18 @@ class UnsupportedMediaType(Problem):
     status, code, title = 415, "unsupported_media_type", "This route reads application/json"
 
 
+class TooManyRequests(Problem):
+    """A budget is spent; ``Retry-After`` says in how many seconds it comes back."""
+
+    status, code, title = 429, "rate_limited", "Too many requests; try again later"
+
+
+class SecondFactorRequired(Problem):
+    """The session has shown one factor, and its person needs two: only signing in further is open to it."""
+
+    status, code, title = 403, "second_factor_required", "Show your second factor, or enrol one, to go on"
+
+
 class InternalError(Problem):
     """An unforeseen failure; the log has the rest under the correlation id."""
 

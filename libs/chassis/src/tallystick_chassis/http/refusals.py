@@ -13,6 +13,7 @@ from uuid import UUID
 from sqlalchemy import insert
 from tallystick_contracts.generated.authz import AccessDenied
 
+from tallystick_chassis.http.client_address import UNKNOWN
 from tallystick_chassis.ids import OrgUnitId, TenantId, new_id
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.sealing import SealingError
@@ -66,7 +67,7 @@ class RefusalRecorder:
         except Exception:  # noqa: BLE001 - the answer is decided; what fails here is logged
             get_log().error("miss_not_recorded", route=context.route, exc_info=True)
 
-    async def denied(self, context: RequestContext, address: str | None) -> None:
+    async def denied(self, context: RequestContext) -> None:
         """Emit ``authz.access.denied`` for a person, at most once a minute for the same session and route."""
         scope = _scope(context)
         if (
@@ -79,9 +80,11 @@ class RefusalRecorder:
         try:
             async with self._database.transaction(scope) as tx:
                 ip = None
-                if address:
+                if context.client_address != UNKNOWN:
                     try:
-                        ip = await self._sealer.for_tenant(tx, event_id=event_id, field="ip", value=address)
+                        ip = await self._sealer.for_tenant(
+                            tx, event_id=event_id, field="ip", value=context.client_address
+                        )
                     except SealingError:
                         ip = None  # no key of the day yet: the denial counts more than the address
                 data = AccessDenied(route=context.route, capability=context.missing_capability or "", ip=ip)

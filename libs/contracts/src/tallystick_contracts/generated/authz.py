@@ -19,6 +19,17 @@ class AccessDenied(EventData, frozen=True, kw_only=True):
     ip: Sealed | None = None
 
 
+class RateLimitExceeded(EventData, frozen=True, kw_only=True):
+    """Requests went over a budget; recorded once for each budget and window."""
+
+    # P0. Method and route template, never the path itself.
+    route: str = ""
+    # P0. The budget's name.
+    budget: str = ""
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
 class CrossTenantAttempted(EventData, frozen=True, kw_only=True):
     """A request named an id that belongs to another tenant."""
 
@@ -47,6 +58,22 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A request was refused because its person lacks the capability.",
         struct=AccessDenied,
         pii=MappingProxyType({"route": PiiClass.P0, "capability": PiiClass.P0, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="authz.rate_limit.exceeded",
+        version=1,
+        service=None,
+        aggregate="rate_limit",
+        verb="exceeded",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=6003,
+        ocsf_activity=99,
+        ocsf_status="Failure",
+        summary="Requests went over a budget; recorded once for each budget and window.",
+        struct=RateLimitExceeded,
+        pii=MappingProxyType({"route": PiiClass.P0, "budget": PiiClass.P0, "ip": PiiClass.P2}),
     ),
     EventType(
         type="authz.cross_tenant.attempted",

@@ -46,6 +46,15 @@ class SessionEnd(enum.Enum):
     REUSE = "SESSION_END_REUSE"
     ERASURE = "SESSION_END_ERASURE"
     ADMIN = "SESSION_END_ADMIN"
+    REPLACED = "SESSION_END_REPLACED"
+
+
+class FactorKind(enum.Enum):
+    """What a second factor is."""
+
+    UNSPECIFIED = "FACTOR_KIND_UNSPECIFIED"
+    TOTP = "FACTOR_KIND_TOTP"
+    PASSKEY = "FACTOR_KIND_PASSKEY"
 
 
 class TenantCreated(EventData, frozen=True, kw_only=True):
@@ -120,6 +129,8 @@ class RoleChanged(EventData, frozen=True, kw_only=True):
     name: str = ""
     # P0. The whole set from now on, sorted.
     capabilities: tuple[str, ...] = ()
+    # P0. Whether whoever holds it needs a second factor; absent in records from before there were any.
+    staff: bool | None = None
 
 
 class RoleAssigned(EventData, frozen=True, kw_only=True):
@@ -192,6 +203,8 @@ class LoginSucceeded(EventData, frozen=True, kw_only=True):
     ip: Sealed | None = None
     # P2. The caller's user agent.
     user_agent: Sealed | None = msgspec.field(name="userAgent", default=None)
+    # P0. Whether a second factor was shown.
+    multi_factor: bool | None = msgspec.field(name="multiFactor", default=None)
 
 
 class LoginFailed(EventData, frozen=True, kw_only=True):
@@ -225,6 +238,83 @@ class SessionRevoked(EventData, frozen=True, kw_only=True):
     session_ref: str = msgspec.field(name="sessionRef", default="")
     # P0.
     reason: SessionEnd = SessionEnd.UNSPECIFIED
+
+
+class AccountLocked(EventData, frozen=True, kw_only=True):
+    """Tries to sign in to an account from one address, or in all, went over their budget."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0. The budget that was exceeded.
+    budget: str = ""
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class AccountUnlocked(EventData, frozen=True, kw_only=True):
+    """An administrator gave an account its tries back."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P2. Why, sealed to the tenant's key of the day.
+    reason: Sealed | None = None
+
+
+class PasswordResetRequested(EventData, frozen=True, kw_only=True):
+    """Somebody asked to set a new password by mail."""
+
+    # P1.
+    request_id: str = msgspec.field(name="requestId", default="")
+    # P2. The address asked for, sealed to the tenant's key of the day.
+    email: Sealed | None = None
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class PasswordResetCompleted(EventData, frozen=True, kw_only=True):
+    """A person set a new password by mail."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1.
+    request_id: str = msgspec.field(name="requestId", default="")
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class PasswordChanged(EventData, frozen=True, kw_only=True):
+    """A signed-in person set a password."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P2. The caller's address.
+    ip: Sealed | None = None
+
+
+class MfaEnrolled(EventData, frozen=True, kw_only=True):
+    """A person enrolled a second factor."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1.
+    factor_id: str = msgspec.field(name="factorId", default="")
+    # P0.
+    kind: FactorKind = FactorKind.UNSPECIFIED
+    # P2. What the person calls the device.
+    label: Sealed | None = None
+
+
+class MfaRemoved(EventData, frozen=True, kw_only=True):
+    """A second factor was removed."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P1.
+    factor_id: str = msgspec.field(name="factorId", default="")
+    # P0.
+    kind: FactorKind = FactorKind.UNSPECIFIED
+    # P2. Why, sealed to the tenant's key of the day.
+    reason: Sealed | None = None
 
 
 class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
@@ -345,7 +435,9 @@ EVENT_TYPES: tuple[EventType, ...] = (
         ocsf_status="",
         summary="A role's set of capabilities was set.",
         struct=RoleChanged,
-        pii=MappingProxyType({"role_id": PiiClass.P0, "name": PiiClass.P0, "capabilities": PiiClass.P0}),
+        pii=MappingProxyType(
+            {"role_id": PiiClass.P0, "name": PiiClass.P0, "capabilities": PiiClass.P0, "staff": PiiClass.P0}
+        ),
     ),
     EventType(
         type="identity.role.assigned",
@@ -452,7 +544,13 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A person signed in.",
         struct=LoginSucceeded,
         pii=MappingProxyType(
-            {"person": PiiClass.P1, "session_ref": PiiClass.P1, "ip": PiiClass.P2, "user_agent": PiiClass.P2}
+            {
+                "person": PiiClass.P1,
+                "session_ref": PiiClass.P1,
+                "ip": PiiClass.P2,
+                "user_agent": PiiClass.P2,
+                "multi_factor": PiiClass.P0,
+            }
         ),
     ),
     EventType(
@@ -504,6 +602,122 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A session ended before its time.",
         struct=SessionRevoked,
         pii=MappingProxyType({"session_ref": PiiClass.P1, "reason": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.account.locked",
+        version=1,
+        service="identity",
+        aggregate="account",
+        verb="locked",
+        log=LogKind.AUDIT,
+        must_record=False,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=6,
+        ocsf_status="",
+        summary="Tries to sign in to an account from one address, or in all, went over their budget.",
+        struct=AccountLocked,
+        pii=MappingProxyType({"person": PiiClass.P1, "budget": PiiClass.P0, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.account.unlocked",
+        version=1,
+        service="identity",
+        aggregate="account",
+        verb="unlocked",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=7,
+        ocsf_status="",
+        summary="An administrator gave an account its tries back.",
+        struct=AccountUnlocked,
+        pii=MappingProxyType({"person": PiiClass.P1, "reason": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.password.reset_requested",
+        version=1,
+        service="identity",
+        aggregate="password",
+        verb="reset_requested",
+        log=LogKind.COMPLIANCE,
+        must_record=False,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=9,
+        ocsf_status="",
+        summary="Somebody asked to set a new password by mail.",
+        struct=PasswordResetRequested,
+        pii=MappingProxyType({"request_id": PiiClass.P1, "email": PiiClass.P2, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.password.reset_completed",
+        version=1,
+        service="identity",
+        aggregate="password",
+        verb="reset_completed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=9,
+        ocsf_status="",
+        summary="A person set a new password by mail.",
+        struct=PasswordResetCompleted,
+        pii=MappingProxyType({"person": PiiClass.P1, "request_id": PiiClass.P1, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.password.changed",
+        version=1,
+        service="identity",
+        aggregate="password",
+        verb="changed",
+        log=LogKind.COMPLIANCE,
+        must_record=False,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=8,
+        ocsf_status="",
+        summary="A signed-in person set a password.",
+        struct=PasswordChanged,
+        pii=MappingProxyType({"person": PiiClass.P1, "ip": PiiClass.P2}),
+    ),
+    EventType(
+        type="identity.mfa.enrolled",
+        version=1,
+        service="identity",
+        aggregate="mfa",
+        verb="enrolled",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=12,
+        ocsf_status="",
+        summary="A person enrolled a second factor.",
+        struct=MfaEnrolled,
+        pii=MappingProxyType(
+            {"person": PiiClass.P1, "factor_id": PiiClass.P1, "kind": PiiClass.P0, "label": PiiClass.P2}
+        ),
+    ),
+    EventType(
+        type="identity.mfa.removed",
+        version=1,
+        service="identity",
+        aggregate="mfa",
+        verb="removed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=13,
+        ocsf_status="",
+        summary="A second factor was removed.",
+        struct=MfaRemoved,
+        pii=MappingProxyType(
+            {"person": PiiClass.P1, "factor_id": PiiClass.P1, "kind": PiiClass.P0, "reason": PiiClass.P2}
+        ),
     ),
     EventType(
         type="identity.erasure_receipt.given",

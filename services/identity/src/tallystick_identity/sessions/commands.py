@@ -121,7 +121,12 @@ class Sessions:
                 field: await self._sealer.for_person(tx, person.person, event_id=event_id, field=field, value=value)
                 for field, value in (("ip", origin.ip), ("user_agent", origin.user_agent))
             }
-            data = kind(person=person.person, session_ref=session.session_ref, **sealed)
+            data = kind(
+                person=person.person,
+                session_ref=session.session_ref,
+                ip=sealed["ip"],
+                user_agent=sealed["user_agent"],
+            )
             await tx.append(
                 stream, 0, [EventDraft(data, id=event_id, subject=person.person, org_unit=person.home_unit)]
             )

@@ -1,0 +1,26 @@
+"""Counters of rate limits, shared by all replicas.
+
+Revision ID: 0004
+Revises: 0003
+"""
+
+from __future__ import annotations
+
+from alembic import op
+from tallystick_chassis.rate_limits import create_rate_counters
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table."""
+    create_rate_counters(op, "ledger")
+
+
+def downgrade() -> None:
+    """Refuse: the way back is a new revision (expand, then contract)."""
+    msg = "migrations only go forward"
+    raise NotImplementedError(msg)
