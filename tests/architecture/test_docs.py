@@ -137,7 +137,7 @@ def test_decision_records_are_numbered_once_fit_a_screen_and_stand_in_the_index(
     index = (ROOT / "docs/adr/README.md").read_text()
     records = sorted(path for path in (ROOT / "docs/adr").glob("*.md") if path.name != "README.md")
     numbers = [path.name[:4] for path in records]
-    assert numbers == [f"{number:04}" for number in range(1, len(records) + 1)]
+    assert len(numbers) == len(set(numbers))  # those who write at the same time have numbers kept for them
     assert [path.name for path in records if f"({path.name})" not in index] == []
     assert [path.name for path in records if len(path.read_text().splitlines()) > 45] == []
     for path in records:
