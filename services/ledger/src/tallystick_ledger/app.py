@@ -17,6 +17,8 @@ from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
+from tallystick_ledger.search.api import search_routes
+from tallystick_ledger.search.indexing import Indexer
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.batch import signer_of
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.bus import Bus, Pull
 
 _CLOSING_INTERVAL_S = 30.0
+_INDEXING_INTERVAL_S = 0.5
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -49,11 +52,15 @@ def wire(runtime: Runtime) -> Wiring:
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of),
+            *search_routes(runtime.database),
             *export_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
             *tile_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
         ),
         handlers=HANDLERS,
-        jobs=(Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),),
+        jobs=(
+            Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
+            Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
+        ),
         miss_tables=("logs",),
         bus_jobs=lambda bus, pulls: _writer_jobs(runtime, settings, bus, pulls),
     )

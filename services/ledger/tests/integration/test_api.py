@@ -31,6 +31,7 @@ from tallystick_contracts.generated.assessment import CredentialPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.app import SERVICE, wire
+from tallystick_ledger.search import store as search_store
 from tallystick_ledger.settings import Settings
 from tallystick_tlog import (
     Checkpoint,
@@ -268,6 +269,74 @@ async def test_one_correlation_id_gives_its_entries_page_by_page(
     assert (bad.status_code, bad.json()["code"]) == (400, "validation_failed")
 
 
+@pytest.mark.control("EV-25b")
+async def test_a_search_combines_filters_newest_first_too(
+    client: httpx.AsyncClient, people: People, filled: Filled
+) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read")
+
+    async def places(**params: object) -> list[tuple[str, int]]:
+        answer = await client.get(f"{BASE}/entries", params=params, headers=auditor)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["complete"]
+        return [(entry["log"], entry["seq"]) for entry in answer.json()["entries"]]
+
+    compliance, audit = str(filled.compliance), str(filled.audit)
+    assert await places(type="identity.magic_link.rejected") == [(audit, seq) for seq in range(3)]
+    assert await places(type="identity.magic_link.rejected", order="newest") == [(audit, seq) for seq in (2, 1, 0)]
+    both = {"correlation": "one-request", "org_unit": str(filled.unit)}
+    assert await places(**both) == [(compliance, 5), (compliance, 6)]
+    stream = filled.arrivals[6].event.stream
+    assert await places(stream=stream, actor="identity") == [(compliance, 6)]
+    assert await places(stream=stream, actor="somebody") == []
+    assert await places(since="2026-11-21T12:00:00+00:00", correlation="one-request", limit=1) == [(compliance, 0)]
+    assert await places(until="2026-11-21T12:00:00Z") == []
+    for wrong in ("since=2026-11-21T12:00:00", "order=sideways", "type=x", "org_unit=7", "limit=0"):
+        answer = await client.get(f"{BASE}/entries?{wrong}", headers=auditor)
+        assert (answer.status_code, answer.json()["code"]) == (400, "validation_failed"), wrong
+
+
+@pytest.mark.control("EV-25b")
+async def test_a_search_streams_all_pages_as_the_lines_that_are_hashed(
+    client: httpx.AsyncClient, people: People, filled: Filled, reader: LedgerReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read") | {"Accept": "application/x-ndjson"}
+    answer = await client.get(f"{BASE}/entries?order=newest&limit=1", headers=auditor)
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    compliance, audit = await reader.logs(filled.tenant)
+    assert len(answer.content.splitlines()) == 306
+    assert sorted(answer.content.splitlines()) == sorted((*compliance.lines, *audit.lines))
+    monkeypatch.setattr(search_store, "TAIL_ENTRIES", 5)
+    behind = await client.get(f"{BASE}/entries", headers=auditor)
+    assert (behind.status_code, behind.json()["code"]) == (503, "search_behind")
+    assert behind.headers["retry-after"]
+
+
+async def test_whoever_has_an_answer_is_told_so(client: httpx.AsyncClient, people: People, filled: Filled) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read")
+    log = f"{BASE}/logs/{filled.compliance}"
+    for path, lasting in (
+        (f"{log}/entries/7", True),
+        (f"{log}/entries", False),
+        (f"{log}/checkpoint", False),
+        (f"{log}/checkpoint?size=263", True),
+        (f"{log}/proofs/inclusion?seq=3&size=263", True),
+        (f"{log}/proofs/inclusion?seq=3", False),
+        (f"{log}/proofs/consistency?from=5&to=263", True),
+        (f"{log}/tile/0/000", True),
+        (f"{BASE}/entries?correlation=one-request", False),
+    ):
+        first = await client.get(path, headers=auditor)
+        etag = first.headers["etag"]
+        assert etag.startswith('"'), "strong"
+        assert ("immutable" in first.headers["cache-control"]) == lasting, path
+        assert first.headers["cache-control"].startswith("private"), path
+        again = await client.get(path, headers=auditor | {"If-None-Match": f'"other", W/{etag}'})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag), path
+        other = await client.get(path, headers=auditor | {"If-None-Match": '"other"'})
+        assert (other.status_code, other.content) == (200, first.content), path
+
+
 @pytest.mark.control("EV-22a")
 @pytest.mark.control("EV-22c")
 @pytest.mark.control("DI-01")
@@ -279,7 +348,7 @@ async def test_another_tenants_auditor_sees_what_is_not_there(
     await client.post(f"{BASE}/exports", json={"log_id": str(filled.compliance)}, headers=here)
     assert (await client.get(f"{BASE}/logs", headers=stranger)).json() == {"logs": []}
     timeline = await client.get(f"{BASE}/entries?correlation=one-request", headers=stranger)
-    assert timeline.json() == {"entries": [], "next": None}
+    assert timeline.json() == {"entries": [], "next": None, "complete": True}
     for path in PATHS:
         foreign = await client.get(f"{BASE}/logs/{filled.compliance}/{path}", headers=stranger)
         missing = await client.get(f"{BASE}/logs/{uuid4()}/{path}", headers=stranger)

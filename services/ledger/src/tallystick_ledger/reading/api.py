@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import MediaType, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.params import Parameter, QueryParameter
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.registry import REGISTRY
 from tallystick_tlog import leaf_hash, to_base64
 
-from tallystick_ledger.reading.cursor import cursor_after, read_cursor
+from tallystick_ledger.reading.caching import FRESH, IMMUTABLE, answer
 from tallystick_ledger.reading.proofs import consistency_proof, inclusion_proof, tlog_proof
 from tallystick_ledger.reading.store import (
-    find_by_correlation,
     find_public,
     get_checkpoint,
     get_line,
@@ -41,6 +40,7 @@ MAX_ENTRIES: Final = 200
 _PUBLIC_TYPES: Final = tuple(sorted({kind.type for kind in REGISTRY if kind.public}))
 _READ: Final = {"capability": Capability.LEDGER_READ}
 
+AnyRequest = Request[Any, Any, Any]
 Seq = Annotated[int, Parameter(ge=0, lt=2**53)]
 # `Size | None` would lose its bounds: Litestar drops those of a union's part.
 Size = Annotated[int | None, Parameter(ge=1, lt=2**53)]
@@ -80,13 +80,6 @@ class EntryPage(msgspec.Struct, frozen=True):
 
     entries: tuple[EntryView, ...]
     size: int
-
-
-class Timeline(msgspec.Struct, frozen=True):
-    """Entries across logs by recorded time; ``next`` goes into ``after`` for the next page, absent on the last."""
-
-    entries: tuple[EntryView, ...]
-    next: str | None
 
 
 class InclusionProof(msgspec.Struct, frozen=True):
@@ -130,66 +123,61 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
         return LogList(tuple(_log_view(log, vkey_of(log.origin)) for log in found))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_READ)
-    async def checkpoint(tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[str]:
+    async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[bytes]:
         """Give the newest checkpoint, or the one signed at ``size``, as a signed note."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             found = await get_checkpoint(tx, log, size or log.size)
-        return Response(found.note, media_type=MediaType.TEXT)
+        caching = IMMUTABLE if size else FRESH
+        return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/entries", opt=_READ)
-    async def entries(tenant_scope: Scope, log_id: UUID, start: Seq = 0, limit: Limit = 50) -> EntryPage:
+    async def entries(
+        request: AnyRequest, tenant_scope: Scope, log_id: UUID, start: Seq = 0, limit: Limit = 50
+    ) -> Response[bytes]:
         """Give entries in order from ``start``."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             lines = await get_lines(tx, log, start, min(start + limit, log.size))
-        return EntryPage(tuple(_entry_view(line) for line in lines), log.size)
+        page = EntryPage(tuple(entry_view(line) for line in lines), log.size)
+        return answer(request, msgspec.json.encode(page))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/entries/{{seq:int}}", opt=_READ)
-    async def entry(tenant_scope: Scope, log_id: UUID, seq: Seq) -> EntryView:
+    async def entry(request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq) -> Response[bytes]:
         """Give one entry."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
-            return _entry_view(await get_line(tx, log, seq))
+            found = await get_line(tx, log, seq)
+        return answer(request, msgspec.json.encode(entry_view(found)), caching=IMMUTABLE)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_READ)
-    async def inclusion(tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None) -> InclusionProof:
+    async def inclusion(
+        request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None
+    ) -> Response[bytes]:
         """Prove that an entry is in the log at ``size`` (now, if not said)."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
-            size = size or log.size
-            hashes = await inclusion_proof(tx, log, seq, size)
+            at = size or log.size
+            hashes = await inclusion_proof(tx, log, seq, at)
             line = await get_line(tx, log, seq)
-        return InclusionProof(log.origin, seq, size, to_base64(leaf_hash(line.line)), _base64(hashes))
+        proof = InclusionProof(log.origin, seq, at, to_base64(leaf_hash(line.line)), _base64(hashes))
+        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if size else FRESH)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_READ)
     async def consistency(
+        request: AnyRequest,
         tenant_scope: Scope,
         log_id: UUID,
         from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
         to: Size = None,
-    ) -> ConsistencyProof:
+    ) -> Response[bytes]:
         """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
-            to = to or log.size
-            hashes = await consistency_proof(tx, log, from_, to)
-        return ConsistencyProof(log.origin, from_, to, _base64(hashes))
-
-    @get(f"{BASE}/entries", opt=_READ)
-    async def timeline(
-        tenant_scope: Scope,
-        correlation: Annotated[str, Parameter(pattern=r"^[A-Za-z0-9._-]{1,64}$")],
-        after: Annotated[str | None, Parameter(max_length=200)] = None,
-        limit: Limit = 100,
-    ) -> Timeline:
-        """Give the entries of all logs that one request or job left, in the units in reach."""
-        place = read_cursor(after)
-        async with database.transaction(tenant_scope) as tx:
-            found = await find_by_correlation(tx, correlation, after=place, limit=limit + 1)
-        page = found[:limit]
-        more = cursor_after(page[-1]) if len(found) > limit else None
-        return Timeline(tuple(_entry_view(one.line) for one in page), more)
+            at = to or log.size
+            hashes = await consistency_proof(tx, log, from_, at)
+        proof = ConsistencyProof(log.origin, from_, at, _base64(hashes))
+        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if to else FRESH)
 
     @get(f"{BASE}/public-entries/{{tenant:uuid}}/{{event_id:uuid}}", opt={"capability": Capability.PROOF_READ})
     async def public_entry(tenant_scope: Scope, tenant: UUID, event_id: UUID) -> PublicEntry:  # noqa: ARG001 - the scope is made from the tenant
@@ -207,14 +195,15 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
             vkey=vkey_of(log.origin),
         )
 
-    return [logs, checkpoint, entries, entry, inclusion, consistency, timeline, public_entry]
+    return [logs, checkpoint, entries, entry, inclusion, consistency, public_entry]
 
 
 def _log_view(log: Log, vkey: str) -> LogView:
     return LogView(log.id, log.kind.value, log.period, log.origin, log.size, log.opened_at, log.closed_at, vkey)
 
 
-def _entry_view(line: Line) -> EntryView:
+def entry_view(line: Line) -> EntryView:
+    """Show an entry."""
     return EntryView(line.log, line.seq, line.line.decode(), to_base64(leaf_hash(line.line)))
 
 

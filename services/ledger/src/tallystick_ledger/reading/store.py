@@ -18,7 +18,6 @@ from tallystick_ledger.logs.domain import Log, LogId, Period
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -39,14 +38,6 @@ _LINES = text("""
 select seq, line from ledger.entries
 where tenant_id = :tenant and log_id = :log and seq >= :start and seq < :end
 order by seq
-""")
-_BY_CORRELATION = text("""
-select log_id, seq, recorded, line from ledger.entries
-where
-    tenant_id = :tenant and correlation = :correlation
-    and (recorded, log_id, seq) > (:recorded, cast(:log as uuid), :seq)
-order by recorded, log_id, seq
-limit :limit
 """)
 _PUBLIC = text("""
 select logs.id as log_id, entries.seq, entries.line
@@ -89,14 +80,6 @@ class Line:
     log: LogId
     seq: int
     line: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TimedLine:
-    """A line found across logs; the three together are its place in the answer's order."""
-
-    recorded: datetime
-    line: Line
 
 
 async def list_logs(tx: Transaction) -> list[Log]:
@@ -144,25 +127,6 @@ async def get_line(tx: Transaction, log: Log, seq: int) -> Line:
     if not found:
         raise EntryNotFound
     return found[0]
-
-
-async def find_by_correlation(
-    tx: Transaction, correlation: str, *, after: tuple[datetime, UUID, int], limit: int
-) -> list[TimedLine]:
-    """Return entries of all logs with a correlation id, oldest first, from behind ``after`` (recorded, log, seq)."""
-    recorded, log, seq = after
-    rows = await tx.execute(
-        _BY_CORRELATION,
-        {
-            "tenant": tx.scope.tenant,
-            "correlation": correlation,
-            "recorded": recorded,
-            "log": log,
-            "seq": seq,
-            "limit": limit,
-        },
-    )
-    return [TimedLine(row.recorded, Line(LogId(row.log_id), row.seq, row.line)) for row in rows]
 
 
 async def find_public(tx: Transaction, event_id: UUID, types: Collection[str]) -> Line:

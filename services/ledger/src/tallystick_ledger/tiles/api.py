@@ -21,6 +21,7 @@ from tallystick_contracts.topology import ServiceName
 from tallystick_tlog import ENTRIES_LEVEL
 
 from tallystick_ledger.errors import LogNotFound, TileNotFound
+from tallystick_ledger.reading.caching import answer
 from tallystick_ledger.reading.store import get_checkpoint, get_log
 from tallystick_ledger.tiles.commands import set_publication
 from tallystick_ledger.tiles.queries import read_tile_name, tile_content
@@ -89,13 +90,13 @@ def _auditor_routes(database: Database, vkey_of: Callable[[str], str]) -> list[C
         """Give a tile of hashes or a bundle of entries."""
         async with database.transaction(tenant_scope) as tx:
             content, wanted = await _read(tx, log_id, name)
-        answer = _tile_response(content, wanted, "private")
+        headers = {}
         if wanted.level == ENTRIES_LEVEL:
-            answer.headers["Vary"] = "Accept-Encoding"
+            headers["Vary"] = "Accept-Encoding"
             if _accepts_gzip(request.headers.get("accept-encoding", "")):
-                answer.content = await asyncio.to_thread(gzip.compress, content, 1, mtime=0)
-                answer.headers["Content-Encoding"] = GZIP
-        return answer
+                content = await asyncio.to_thread(gzip.compress, content, 1, mtime=0)
+                headers["Content-Encoding"] = GZIP
+        return _tile_response(request, content, wanted, "private", headers)
 
     return [vkey, tile]
 
@@ -135,13 +136,13 @@ def _open_routes(database: Database, vkey_of: Callable[[str], str]) -> list[Cont
         return Scope.for_duty(tenant, ServiceName.LEDGER)
 
     @get(f"{OPEN}/{{log_id:uuid}}/checkpoint", opt=_PUBLIC)
-    async def open_checkpoint(log_id: UUID) -> Response[str]:
+    async def open_checkpoint(request: Request[Any, Any, Any], log_id: UUID) -> Response[bytes]:
         """Give a published log's newest checkpoint."""
         async with database.transaction(await open_scope(log_id)) as tx:
             log = await get_log(tx, log_id)
             found = await get_checkpoint(tx, log, log.size)
-        caching = {"Cache-Control": f"public, max-age={_CHECKPOINT_AGE_S}"}
-        return Response(found.note, media_type=MediaType.TEXT, headers=caching)
+        caching = f"public, max-age={_CHECKPOINT_AGE_S}"
+        return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 
     @get(f"{OPEN}/{{log_id:uuid}}/vkey", opt=_PUBLIC)
     async def open_vkey(log_id: UUID) -> Response[str]:
@@ -151,13 +152,13 @@ def _open_routes(database: Database, vkey_of: Callable[[str], str]) -> list[Cont
         return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
 
     @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC)
-    async def open_tile(log_id: UUID, name: TileName) -> Response[bytes]:
+    async def open_tile(request: Request[Any, Any, Any], log_id: UUID, name: TileName) -> Response[bytes]:
         """Give a published log's tile of hashes; its entries are not public."""
         if read_tile_name(f"tile{name}").level == ENTRIES_LEVEL:
             raise TileNotFound
         async with database.transaction(await open_scope(log_id)) as tx:
             content, wanted = await _read(tx, log_id, name)
-        return _tile_response(content, wanted, "public")
+        return _tile_response(request, content, wanted, "public", {})
 
     return [open_checkpoint, open_vkey, open_tile]
 
@@ -168,13 +169,12 @@ async def _read(tx: Transaction, log_id: UUID, name: str) -> tuple[bytes, Tile]:
     return await tile_content(tx, log, wanted), wanted
 
 
-def _tile_response(content: bytes, tile: Tile, shared: str) -> Response[bytes]:
+def _tile_response(
+    request: Request[Any, Any, Any], content: bytes, tile: Tile, shared: str, headers: dict[str, str]
+) -> Response[bytes]:
     age_s = _FULL_AGE_S if tile.is_full else _PARTIAL_AGE_S
-    return Response(
-        content,
-        media_type="application/octet-stream",
-        headers={"Cache-Control": f"{shared}, max-age={age_s}, immutable"},
-    )
+    caching = f"{shared}, max-age={age_s}, immutable"
+    return answer(request, content, media_type="application/octet-stream", caching=caching, headers=headers)
 
 
 def _accepts_gzip(accepted: str) -> bool:
