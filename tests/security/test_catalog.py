@@ -38,6 +38,9 @@ OWNER_POLICIES = {
     "verification.source_cursors": "public_freshness",
 }
 
+PURGED = {f"ledger.{table}" for table in ("logs", "entries", "tree_hashes", "search", "search_cursors")}
+"""What the purge role sees of logs that were dropped, and of no other."""
+
 APPEND_ONLY = {
     *(f"{schema}.{table}" for schema in SCHEMAS for table in ("events", "feed")),
     *(
@@ -135,6 +138,10 @@ def test_nobody_else_has_a_policy_but_the_duty_role_and_the_public_look_up(catal
             assert (policy.command, policy.check) == ("r", None)
             assert policy.using != "true"
             continue
+        if policy.full in PURGED and policy.name.startswith("purge_"):
+            assert policy.roles == ("tally_ledger_purge",), f"{policy.full} {policy.name}"
+            assert "true" not in {policy.using, policy.check}
+            continue
         assert policy.roles == (f"tally_{policy.schema}_duty",), f"{policy.full} {policy.name}"
         assert policy.name.startswith("duty_"), f"{policy.full} {policy.name}"
         assert policy.command in "rawd", f"{policy.full} {policy.name}: a duty names its commands one by one"
@@ -153,7 +160,8 @@ def test_nobody_may_change_what_is_append_only(catalog, database, databases):
         assert set(present) == APPEND_ONLY
     for privilege in catalog.privileges:
         if f"{privilege.schema}.{privilege.object}" in present:
-            assert privilege.privilege in {"select", "insert"}, privilege
+            purges = privilege.role == "tally_ledger_purge" and privilege.privilege == "delete"
+            assert purges or privilege.privilege in {"select", "insert"}, privilege
     for name, table in present.items():
         assert "append_only" in table.triggers, name
     triggered = {table.full for table in catalog.tables if "append_only" in table.triggers}
@@ -176,7 +184,9 @@ def test_not_even_the_superuser_changes_an_append_only_row_in_passing(databases,
 
 def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
     for privilege in catalog.privileges:
-        own = {f"tally_{privilege.schema}_{kind}" for kind in ("app", "duty")}
+        own = {f"tally_{privilege.schema}_{kind}" for kind in ("app", "duty")} | (
+            {"tally_ledger_purge"} if f"{privilege.schema}.{privilege.object}" in PURGED else set()
+        )
         assert privilege.role in own, privilege
         assert privilege.privilege in {"select", "insert", "update", "delete"}, privilege
 
@@ -194,6 +204,7 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
         (f"identity.{table}", "app") for table in ("login_requests", "magic_links", "sessions", "public_key_pool")
     }
     allowed.add(("assessment.publications", "app"))
+    allowed |= {(table, "purge") for table in PURGED - {"ledger.logs"}}
     assert deleting <= allowed
 
 
@@ -201,7 +212,7 @@ def test_runtime_roles_can_do_nothing_but_use_their_own_schema(catalog):
     roles = {role.name: role for role in catalog.roles}
     assert set(roles) == {
         f"tally_{name}_{kind}" for name in ServiceName for kind in ("owner", "migrate", "app", "duty")
-    }
+    } | {"tally_ledger_purge"}
     for role in roles.values():
         _, service, kind = role.name.split("_")
         powers = (role.super, role.bypass, role.makes_roles, role.makes_databases, role.replicates)

@@ -47,7 +47,7 @@ def test_a_type_cannot_be_registered_twice() -> None:
              "erasure_receipt"},
         ),
         (LogKind.AUDIT, "assessment", {"attempt"}),
-        (LogKind.COMPLIANCE, "ledger", {"audit_log", "export", "publication", "erasure_receipt"}),
+        (LogKind.COMPLIANCE, "ledger", {"audit_log", "export", "publication", "erasure_receipt", "hold"}),
         (LogKind.COMPLIANCE, "privacy", {"key", "tenant_key", "erasure", "user", "erasure_receipt"}),
         (LogKind.AUDIT, "verification", {"certificate"}),
         (LogKind.COMPLIANCE, "verification", {"erasure_receipt"}),

@@ -15,6 +15,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from tallystick_tlog import MAX_INTEGER, MAX_LINE_BYTES, CompactRange, is_origin, is_recorded
 
+from tallystick_cli.audit.dropped import dropped_in
+
 _Text = Annotated[str, Meta(min_length=1)]
 _OptionalText = _Text | UnsetType
 _Integer = Annotated[int, Meta(ge=-MAX_INTEGER, le=MAX_INTEGER)]
@@ -72,7 +74,10 @@ class Series(msgspec.Struct, frozen=True):
 
 
 class Digest(msgspec.Struct, frozen=True):
-    """A block in which everything holds, and its edges. Hashes are 32 bytes, times as entries write them."""
+    """A block in which everything holds, and its edges. Hashes are 32 bytes, times as entries write them.
+
+    ``dropped`` says in words which logs' contents were dropped.
+    """
 
     tree: CompactRange
     first_prev: bytes
@@ -80,6 +85,7 @@ class Digest(msgspec.Struct, frozen=True):
     first_recorded: str
     last_recorded: str
     series: tuple[Series, ...]
+    dropped: tuple[str, ...] = ()
 
 
 def digest(data: bytes, log: str) -> Digest | None:
@@ -110,7 +116,7 @@ def digest(data: bytes, log: str) -> Digest | None:
     ):
         return None
     tree = CompactRange(start, start).extend(leaves)
-    return Digest(tree, entries[0].prev, leaves[-1], times[0], times[-1], series)
+    return Digest(tree, entries[0].prev, leaves[-1], times[0], times[-1], series, dropped_in(data))
 
 
 def _series(entries: list[_Line]) -> tuple[Series, ...] | None:

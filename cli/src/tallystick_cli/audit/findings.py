@@ -1,5 +1,6 @@
 """What a replay reports: findings with a code, a verdict, and what it cannot show."""
 
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -19,7 +20,10 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The outcome for one log. ``root`` is the base64 of the replayed tree's root, None when the replay stopped."""
+    """The outcome for one log. ``root`` is the base64 of the replayed tree's root, None when the replay stopped.
+
+    ``notes`` say what the entries tell of other logs: that their content was dropped after its retention.
+    """
 
     source: str
     log: str | None
@@ -29,6 +33,7 @@ class Report(msgspec.Struct, frozen=True):
     root: str | None
     findings: tuple[Finding, ...]
     limits: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class DamagedLogError(Exception):
@@ -63,6 +68,8 @@ class Summary(msgspec.Struct, frozen=True):
     logs: tuple[Report, ...]
 
 
+_SHOWN_SERIES: Final = 8
+
 ALWAYS: Final = (
     "Events that their service never numbered leave no gap, so no replay can miss them.",
     "Others may have been shown another log: compare this checkpoint's size and root with theirs.",
@@ -74,14 +81,20 @@ NOT_AUTHENTICATED: Final = (
 NOTHING_KEPT: Final = "Without a checkpoint you kept (--since), the whole log may have been rewritten and signed again."
 
 
-def limits(*, authenticated: bool, since: bool, skipped: int = 0) -> tuple[str, ...]:
-    """List what this replay, even when it finds nothing, does not show."""
+def limits(*, authenticated: bool, since: bool, skipped: int = 0, continued: Sequence[str] = ()) -> tuple[str, ...]:
+    """List what this replay, even when it finds nothing, does not show.
+
+    ``continued`` are the series of an audit log that began in a log before, such as ``identity/login goes on at 521``.
+    """
+    series = ", ".join(continued[:_SHOWN_SERIES]) + (" and others" if len(continued) > _SHOWN_SERIES else "")
+    before = f"The log goes on where an earlier one ended: {series}. Whether those before are whole, that one shows."
     again = f"The first {skipped} entries were not read again: the checkpoint you kept stands for them."
     return (
         *ALWAYS,
         *(() if authenticated else (NOT_AUTHENTICATED,)),
         *(() if since else (NOTHING_KEPT,)),
         *((again,) if skipped else ()),
+        *((before,) if continued else ()),
     )
 
 

@@ -67,6 +67,8 @@ def _show(console: Console, report: Report) -> None:
         trust = "authenticated by your key" if report.authenticated else "self-consistent, not authenticated"
         style = "green" if report.authenticated else "yellow"
         console.print(Text(f"  intact: {report.entries:,} entries, root {report.root}, {trust}", style=style))
+    for note in report.notes:
+        console.print(Text("  " + "".join(char if char.isprintable() else "?" for char in note)))
     for finding in report.findings:
         where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
         message = "".join(char if char.isprintable() else "?" for char in finding.message)

@@ -14,6 +14,7 @@ from tallystick_tlog import (
 )
 
 from tallystick_cli.audit.blocks import Block
+from tallystick_cli.audit.dropped import MAX_NOTES, dropped_in
 from tallystick_cli.audit.fast import Digest, Series, digest
 from tallystick_cli.audit.findings import Code, Finding
 
@@ -58,6 +59,7 @@ class Replay:
         self.finding: Finding | None = None
         self.suspicion: Suspicion | None = None
         self.roots = {0: self.tree.root()}
+        self.dropped: tuple[str, ...] = ()
         self._kept_sizes = kept_sizes
         self._leaf = FIRST_PREV
         self._recorded = ""
@@ -90,11 +92,17 @@ class Replay:
         self._numbers.update((key, item.last) for key, item in numbers.items())
         for key, item in numbers.items():
             self._first_numbers.setdefault(key, item.first)
+        if found.dropped:
+            self._note(found.dropped)
         return True
 
     def series(self) -> tuple[Series, ...]:
         """List each source and aggregate with the first and last number seen, all numbers between included."""
         return tuple(Series(*key, self._first_numbers[key], last) for key, last in sorted(self._numbers.items()))
+
+    def continued(self) -> tuple[str, ...]:
+        """Name the series that do not begin here, with their first numbers."""
+        return tuple(f"{one.source}/{one.aggregate} goes on at {one.first}" for one in self.series() if one.first > 1)
 
     def state(self) -> ReplayState:
         """Say where the replay stands; only of use while nothing has been found."""
@@ -135,10 +143,14 @@ class Replay:
             self._numbers[key] = entry.source_seq
             self._first_numbers.setdefault(key, entry.source_seq)
             leaves.append(self._leaf)
+            self._note(dropped_in(line))
             if self.tree.end + len(leaves) in self._kept_sizes:
                 self.tree, leaves = self.tree.extend(leaves), []
                 self.roots[self.tree.end] = self.tree.root()
         self.tree = self.tree.extend(leaves)
+
+    def _note(self, dropped: tuple[str, ...]) -> None:
+        self.dropped = (self.dropped + dropped)[:MAX_NOTES]
 
     def _read(self, line: bytes, ahead: int, *, whole: bool) -> Entry | None:
         try:

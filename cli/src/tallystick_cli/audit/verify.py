@@ -78,7 +78,13 @@ class Verification:
             entries=self.replay.tree.size if self.replay else 0,
             root=to_base64(self.replay.tree.root()) if self.replay and not stopped else None,
             findings=tuple(findings),
-            limits=limits(authenticated=self._pinned, since=self._since, skipped=self._skipped),
+            limits=limits(
+                authenticated=self._pinned,
+                since=self._since,
+                skipped=self._skipped,
+                continued=self.replay.continued() if self.replay else (),
+            ),
+            notes=self.replay.dropped if self.replay else (),
         )
 
     def _own_keys(self) -> tuple[VerifierKey, ...]:

@@ -55,7 +55,7 @@ def service_program(servers: Servers, named: ServiceName, role: str) -> Program:
         name=name,
         command=(sys.executable, "-m", SERVICE_PACKAGES[named], role),
         log_file=servers.layout.log_file(name),
-        environment=servers.service_environment(named),
+        environment=servers.worker_environment(named) if role == "worker" else servers.service_environment(named),
     )
 
 

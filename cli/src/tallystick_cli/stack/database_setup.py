@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-from tallystick_chassis.bootstrap import RolePasswords, role_sql, schema_sql
+from tallystick_chassis.bootstrap import RolePasswords, login_kinds, role_sql, schema_sql
 from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, ServiceName
 
 from tallystick_cli.stack.errors import ServerFailedError
@@ -14,10 +14,10 @@ from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import (
     DATABASE,
     KEYS_DATABASE,
-    LOGIN_KINDS,
     Servers,
     database_password,
     database_role,
+    purges,
     stores_keys,
 )
 
@@ -40,7 +40,7 @@ def create(servers: Servers, *, database: str = DATABASE, keys_database: str = K
 def copy(servers: Servers, template: str, database: str) -> None:
     """Copy a database that nobody is connected to; the copy gets the template's rights to connect."""
     run_sql(servers, "postgres", [f'create database "{database}" template "{template}"'])
-    logins = [database_role(each, kind) for each in ServiceName for kind in LOGIN_KINDS]
+    logins = [f"tally_{each}_{kind}" for each in ServiceName for kind in login_kinds(each)]
     run_sql(
         servers,
         "postgres",
@@ -123,6 +123,7 @@ def _passwords(servers: Servers, named: ServiceName) -> RolePasswords:
         migrate=database_password(servers.layout, database_role(named, "migrate")),
         app=database_password(servers.layout, database_role(named, "app")),
         duty=database_password(servers.layout, database_role(named, "duty")),
+        purge=database_password(servers.layout, database_role(named, "purge")) if purges(named) else None,
     )
 
 

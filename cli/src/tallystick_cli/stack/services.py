@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE
+from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE, SERVICES_WITH_PURGE
 from tallystick_chassis.budgets import BUDGETS
 from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
@@ -17,8 +17,7 @@ from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.postgres import Postgres
 from tallystick_cli.stack.state import State
 
-LoginKind = Literal["migrate", "app", "duty"]
-LOGIN_KINDS: tuple[LoginKind, ...] = ("migrate", "app", "duty")
+LoginKind = Literal["migrate", "app", "duty", "purge"]
 DATABASE = "tally"
 KEYS_DATABASE = "tally_keys"
 MAIL_PORT = "mail"
@@ -58,6 +57,11 @@ def database_role(named: ServiceName, kind: LoginKind) -> str:
 def database_password(layout: Layout, role: str) -> str:
     """Return the password of one login role."""
     return secret_files.secret(layout, f"postgres-{role}")
+
+
+def purges(named: ServiceName) -> bool:
+    """Whether the service has a role that deletes what has expired."""
+    return named in SERVICES_WITH_PURGE
 
 
 def stores_keys(named: ServiceName) -> bool:
@@ -113,6 +117,17 @@ class Servers:
         if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
         return environment
+
+    def worker_environment(
+        self,
+        named: ServiceName,
+        *,
+        database: str = DATABASE,
+        keys_database: str = KEYS_DATABASE,
+    ) -> Mapping[str, str]:
+        """Return the settings of a service's worker: the API's, and what no API may have."""
+        environment = self.service_environment(named, database=database, keys_database=keys_database)
+        return {**environment, "TALLY_PURGE_DSN": self._dsn(named, "purge", database)} if purges(named) else environment
 
     def migration_environment(
         self,

@@ -1,7 +1,8 @@
 """The SQL that an administrator runs once for each service: roles, schema, and nothing else.
 
 Four roles a service: an owner that cannot log in, a migrator that may become the owner, a runtime role that owns
-nothing, and a narrow duty role for what crosses tenants (relay, ledger writer).
+nothing, and a narrow duty role for what crosses tenants (relay, ledger writer). The ledger has a fifth, which can do
+nothing but delete the rows of logs that were dropped.
 """
 
 from __future__ import annotations
@@ -9,15 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SERVICES_WITH_KEY_STORE = frozenset({"identity", "assessment", "privacy"})
+SERVICES_WITH_PURGE = frozenset({"ledger"})
 
 
 @dataclass(frozen=True, slots=True)
 class RolePasswords:
-    """The passwords of one service's three login roles."""
+    """The passwords of one service's login roles; ``purge`` is the ledger's."""
 
     migrate: str
     app: str
     duty: str
+    purge: str | None = None
+
+
+def login_kinds(service: str) -> tuple[str, ...]:
+    """Return the kinds of the service's login roles."""
+    return ("migrate", "app", "duty", "purge") if service in SERVICES_WITH_PURGE else ("migrate", "app", "duty")
 
 
 def _quoted(text: str) -> str:
@@ -28,7 +36,8 @@ def role_sql(service: str, passwords: RolePasswords) -> list[str]:
     """Return the statements that make the service's roles, once for all databases of a server. Safe to run again."""
     roles = [("owner", "nologin", "")] + [
         (kind, "login", f" password {_quoted(password)}")
-        for kind, password in (("migrate", passwords.migrate), ("app", passwords.app), ("duty", passwords.duty))
+        for kind in login_kinds(service)
+        if (password := getattr(passwords, kind)) is not None
     ]
     statements = []
     for kind, login, password in roles:
@@ -46,7 +55,7 @@ def role_sql(service: str, passwords: RolePasswords) -> list[str]:
 def schema_sql(service: str, database: str) -> list[str]:
     """Return the statements that make the service's schema; run them connected to ``database``, again if need be."""
     owner = f"tally_{service}_owner"
-    logins = ", ".join(f"tally_{service}_{kind}" for kind in ("migrate", "app", "duty"))
+    logins = ", ".join(f"tally_{service}_{kind}" for kind in login_kinds(service))
     return [
         f"revoke all on database {database} from public",
         "revoke all on schema public from public",

@@ -60,6 +60,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "rate_limits": 'other limits for budgets by name, as a JSON object: `{"login.address": 5000}`; see rate limits',
         "trusted_proxies": "networks whose `X-Forwarded-For` is believed, with commas between; unset, no header is",
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
+        "purge_dsn": "`postgresql://` address of the role that deletes dropped logs' rows; for the worker only",
+        "audit_retention_months": "how long an audit log is kept after its month",
         "session_key": "the private key that signs session and service tokens (JWKS, Ed25519)",
         "csrf_key": "key of CSRF tokens and of refresh secrets' succession",
         "blind_index_key": "key of the index by which an address is found without being stored",

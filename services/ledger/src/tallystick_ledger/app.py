@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from nacl.signing import SigningKey
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
+from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
@@ -17,6 +18,8 @@ from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
+from tallystick_ledger.retention.command import hold
+from tallystick_ledger.retention.dropping import LogDropper
 from tallystick_ledger.search.api import search_routes
 from tallystick_ledger.search.indexing import Indexer
 from tallystick_ledger.settings import Settings
@@ -58,12 +61,34 @@ def wire(runtime: Runtime) -> Wiring:
         ),
         handlers=HANDLERS,
         jobs=(
+            *_retention_jobs(runtime, settings),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
         bus_jobs=lambda bus, pulls: _writer_jobs(runtime, settings, bus, pulls),
     )
+
+
+def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
+    if settings.purge_dsn is None:
+        return ()
+    purge = DutyDatabase(
+        settings.purge_dsn,
+        runtime.service,
+        pool_size=1,
+        application_name=f"{runtime.service}-purge",
+        ca_file=settings.ca_file,
+        clock=runtime.clock,
+    )
+    dropper = LogDropper(
+        database=runtime.database,
+        duty=runtime.duty,
+        purge=purge,
+        clock=runtime.clock,
+        retention_months=settings.audit_retention_months,
+    )
+    return (Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),)
 
 
 def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pull]) -> Sequence[Job]:
@@ -93,6 +118,10 @@ GUARDS: Final = frozenset(
         "checkpoints.append_only",
         "logs.guard_log",
         "logs.keep_logs",
+        "logs.guard_retention",
+        "entries.only_dropped",
+        "tree_hashes.only_dropped",
+        "holds.guard_hold",
     }
 )
 """What keeps a row out that does not continue its log; without one of them the ledger does not start."""
@@ -102,6 +131,6 @@ SERVICE = Service(
     package="tallystick_ledger",
     settings=Settings,
     wire=wire,
-    commands={"dlq": dead_letter_command(quarantined), "export": export},
+    commands={"dlq": dead_letter_command(quarantined), "export": export, "hold": hold},
     guards=GUARDS,
 )

@@ -43,6 +43,12 @@ class TileNotFound(NotFound):
     """The path names no tile, or the log is not that long."""
 
 
+class LogDropped(Problem):
+    """The log had expired, and its entries were deleted. Its name, size, root and checkpoints are still there."""
+
+    status, code, title = 410, "log_dropped", "This log's entries were deleted after their retention"
+
+
 class NoCheckpointAtSize(NotFound):
     """The log was never signed at this size."""
 

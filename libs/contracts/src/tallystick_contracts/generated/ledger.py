@@ -23,6 +23,43 @@ class AuditLogClosed(EventData, frozen=True, kw_only=True):
     period: str = ""
 
 
+class AuditLogDropped(EventData, frozen=True, kw_only=True):
+    """An expired audit log's entries are gone for good. Its name, size, root and final checkpoint stay."""
+
+    # P0. The log's id.
+    log: str = ""
+    # P0. Entries that it had.
+    size: UInt32 = 0
+    # P0. Merkle root over them, base64.
+    root: str = ""
+    # P0. For example "2026-11".
+    period: str = ""
+    # P0. The log's name, as in its checkpoint's first line.
+    origin: str = ""
+
+
+class HoldPlaced(EventData, frozen=True, kw_only=True):
+    """Nothing that the hold covers is dropped until it is released."""
+
+    # P0. The hold's id.
+    hold_id: str = msgspec.field(name="holdId", default="")
+    # P0. The log that is held; absent: all of the tenant's.
+    log: str | None = None
+    # P0. Why, as a code or file number.
+    code: str = ""
+
+
+class HoldReleased(EventData, frozen=True, kw_only=True):
+    """A hold ended; what it alone had kept may be dropped."""
+
+    # P0. The hold's id.
+    hold_id: str = msgspec.field(name="holdId", default="")
+    # P0. The log that was held; absent: all of the tenant's.
+    log: str | None = None
+    # P0. Why it had been placed.
+    code: str = ""
+
+
 class ExportCreated(EventData, frozen=True, kw_only=True):
     """A log was exported."""
 
@@ -87,6 +124,56 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "period": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="ledger.audit_log.dropped",
+        version=1,
+        service="ledger",
+        aggregate="audit_log",
+        verb="dropped",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=7,
+        ocsf_status="Success",
+        summary="An expired audit log's entries are gone for good. Its name, size, root and final checkpoint stay.",
+        struct=AuditLogDropped,
+        pii=MappingProxyType(
+            {"log": PiiClass.P0, "size": PiiClass.P0, "root": PiiClass.P0, "period": PiiClass.P0, "origin": PiiClass.P0}
+        ),
+    ),
+    EventType(
+        type="ledger.hold.placed",
+        version=1,
+        service="ledger",
+        aggregate="hold",
+        verb="placed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=8,
+        ocsf_status="Success",
+        summary="Nothing that the hold covers is dropped until it is released.",
+        struct=HoldPlaced,
+        pii=MappingProxyType({"hold_id": PiiClass.P0, "log": PiiClass.P0, "code": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.hold.released",
+        version=1,
+        service="ledger",
+        aggregate="hold",
+        verb="released",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=9,
+        ocsf_status="Success",
+        summary="A hold ended; what it alone had kept may be dropped.",
+        struct=HoldReleased,
+        pii=MappingProxyType({"hold_id": PiiClass.P0, "log": PiiClass.P0, "code": PiiClass.P0}),
     ),
     EventType(
         type="ledger.export.created",

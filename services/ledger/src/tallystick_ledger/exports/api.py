@@ -16,7 +16,7 @@ from tallystick_chassis.http.commands import perform
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 
-from tallystick_ledger.errors import EntryNotFound, NotExported
+from tallystick_ledger.errors import EntryNotFound, LogDropped, NotExported
 from tallystick_ledger.exports.commands import create_export
 from tallystick_ledger.exports.store import is_exported, newest_export
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, get_log
@@ -118,4 +118,6 @@ async def _lines(database: Database, scope: Scope, log: Log, size: int) -> Async
     for start in range(0, size, LINES_AT_ONCE):
         async with database.transaction(scope) as tx:
             lines = await get_lines(tx, log, start, min(start + LINES_AT_ONCE, size))
+        if len(lines) != min(LINES_AT_ONCE, size - start):
+            raise LogDropped  # in mid-answer: the connection breaks, and nobody takes a part for the whole
         yield b"".join(line.line + b"\n" for line in lines)

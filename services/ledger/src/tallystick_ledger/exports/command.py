@@ -39,13 +39,13 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
     parser.add_argument("--tenant", required=True, help=f"the tenant's short name or id, or `{PLATFORM}`")
     parser.add_argument("--out", required=True, type=Path, help="a folder; what is in the way is not overwritten")
     asked = parser.parse_args(list(arguments))
-    tenant = await _find(runtime, asked.tenant)
+    tenant = await find_tenant(runtime, asked.tenant)
     if tenant is None:
         sys.stderr.write("tallystick: there is no such tenant\n")
         return _REFUSED
     scope = Scope.for_duty(tenant, runtime.service)
     async with runtime.database.transaction(scope) as tx:
-        logs = [log for log in await list_logs(tx) if log.size]
+        logs = [log for log in await list_logs(tx) if log.size and log.dropped_at is None]
     if not logs:
         sys.stderr.write("tallystick: this tenant has no entries\n")
         return _REFUSED
@@ -61,7 +61,8 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
     return 0
 
 
-async def _find(runtime: Runtime, named: str) -> TenantId | None:
+async def find_tenant(runtime: Runtime, named: str) -> TenantId | None:
+    """Return the tenant of a short name or id, or the platform's own; `None` if there is none."""
     if named == PLATFORM:
         return PLATFORM_TENANT
     with suppress(ValueError):

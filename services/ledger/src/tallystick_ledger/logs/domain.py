@@ -38,6 +38,8 @@ class Log:
     last_recorded: datetime
     opened_at: datetime
     closed_at: datetime | None
+    kept_until: datetime | None = None
+    dropped_at: datetime | None = None
 
 
 def period_of(time: datetime) -> Period:
@@ -63,6 +65,13 @@ def next_period(period: Period) -> Period:
     if start.month == _DECEMBER:
         return Period(f"{start.year + 1:04}-01")
     return Period(f"{start.year:04}-{start.month + 1:02}")
+
+
+def kept_until(period: Period, months: int) -> datetime:
+    """Return the moment until which an audit log is kept: so many months after its period's end."""
+    for _ in range(months + 1):
+        period = next_period(period)
+    return period_start(period)
 
 
 def may_close(period: Period, now: datetime) -> bool:

@@ -48,7 +48,10 @@ Limit = Annotated[int, Parameter(ge=1, le=MAX_ENTRIES)]
 
 
 class LogView(msgspec.Struct, frozen=True):
-    """One log. ``period`` is an audit log's month; ``closed_at`` says since when nothing more goes in."""
+    """One log. ``period`` is an audit log's month; ``closed_at`` says since when nothing more goes in.
+
+    ``kept_until`` is the end of its retention, ``dropped_at`` since when its entries are gone.
+    """
 
     id: UUID
     kind: str
@@ -57,6 +60,8 @@ class LogView(msgspec.Struct, frozen=True):
     size: int
     opened_at: datetime
     closed_at: datetime | None
+    kept_until: datetime | None
+    dropped_at: datetime | None
     vkey: str
 
 
@@ -126,7 +131,7 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
     async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[bytes]:
         """Give the newest checkpoint, or the one signed at ``size``, as a signed note."""
         async with database.transaction(tenant_scope) as tx:
-            log = await get_log(tx, log_id)
+            log = await get_log(tx, log_id, dropped_too=True)
             found = await get_checkpoint(tx, log, size or log.size)
         caching = IMMUTABLE if size else FRESH
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
@@ -199,7 +204,18 @@ def reading_routes(*, database: Database, vkey_of: Callable[[str], str]) -> list
 
 
 def _log_view(log: Log, vkey: str) -> LogView:
-    return LogView(log.id, log.kind.value, log.period, log.origin, log.size, log.opened_at, log.closed_at, vkey)
+    return LogView(
+        id=log.id,
+        kind=log.kind.value,
+        period=log.period,
+        origin=log.origin,
+        size=log.size,
+        opened_at=log.opened_at,
+        closed_at=log.closed_at,
+        kept_until=log.kept_until,
+        dropped_at=log.dropped_at,
+        vkey=vkey,
+    )
 
 
 def entry_view(line: Line) -> EntryView:

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from tallystick_contracts.message import LogKind
 from tallystick_tlog import NodeId
 
-from tallystick_ledger.errors import EntryNotFound, LogNotFound, NoCheckpointAtSize
+from tallystick_ledger.errors import EntryNotFound, LogDropped, LogNotFound, NoCheckpointAtSize
 from tallystick_ledger.logs.domain import Log, LogId, Period
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from tallystick_chassis.transaction import Transaction
 
-_LOG_COLUMNS = "tenant_id, id, kind, period, origin, size, head, last_recorded, opened_at, closed_at"
+_LOG_COLUMNS = (
+    "tenant_id, id, kind, period, origin, size, head, last_recorded, opened_at, closed_at, kept_until, dropped_at"
+)
 _LOGS = text(f"""
 select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant order by period nulls first
 """)  # noqa: S608 - a constant
@@ -87,15 +89,18 @@ async def list_logs(tx: Transaction) -> list[Log]:
     return [_log(row) for row in await tx.execute(_LOGS, {"tenant": tx.scope.tenant})]
 
 
-async def get_log(tx: Transaction, log: UUID) -> Log:
-    """Return one log.
+async def get_log(tx: Transaction, log: UUID, *, dropped_too: bool = False) -> Log:
+    """Return one log; ``dropped_too`` where its entries and hashes are not needed.
 
     Raises:
         LogNotFound: there is none in reach.
+        LogDropped: its content is gone.
     """
     row = (await tx.execute(_LOG, {"tenant": tx.scope.tenant, "log": log})).first()
     if row is None:
         raise LogNotFound
+    if row.dropped_at is not None and not dropped_too:
+        raise LogDropped
     return _log(row)
 
 
@@ -183,4 +188,6 @@ def _log(row: Row[tuple[object, ...]]) -> Log:
         last_recorded=row.last_recorded,
         opened_at=row.opened_at,
         closed_at=row.closed_at,
+        kept_until=row.kept_until,
+        dropped_at=row.dropped_at,
     )

@@ -35,7 +35,7 @@ _BEHIND = text("""
 select logs.tenant_id, logs.id, logs.size
 from ledger.logs
 inner join ledger.search_cursors as cursors on cursors.tenant_id = logs.tenant_id and cursors.log_id = logs.id
-where cursors.indexed_to < logs.size
+where cursors.indexed_to < logs.size and logs.dropped_at is null
 order by logs.tenant_id, logs.id
 limit :limit
 """)

@@ -80,7 +80,7 @@ def _auditor_routes(database: Database, vkey_of: Callable[[str], str]) -> list[C
     async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
         """Give the log's verifier key, as a line."""
         async with database.transaction(tenant_scope) as tx:
-            log = await get_log(tx, log_id)
+            log = await get_log(tx, log_id, dropped_too=True)
         return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/tile/{{name:path}}", opt=_READ)
@@ -109,7 +109,7 @@ def _publication_routes(database: Database, public_url: str) -> list[ControllerR
     async def publication(tenant_scope: Scope, log_id: UUID) -> PublicationView:
         """Say whether anybody may read the log's checkpoint and hash tiles."""
         async with database.transaction(tenant_scope) as tx:
-            return view(log_id, is_open=await is_published(tx, await get_log(tx, log_id)))
+            return view(log_id, is_open=await is_published(tx, await get_log(tx, log_id, dropped_too=True)))
 
     @put(f"{BASE}/logs/{{log_id:uuid}}/publication", opt={"capability": Capability.LEDGER_PUBLISH, "step_up": True})
     async def set_open(
@@ -139,7 +139,7 @@ def _open_routes(database: Database, vkey_of: Callable[[str], str]) -> list[Cont
     async def open_checkpoint(request: Request[Any, Any, Any], log_id: UUID) -> Response[bytes]:
         """Give a published log's newest checkpoint."""
         async with database.transaction(await open_scope(log_id)) as tx:
-            log = await get_log(tx, log_id)
+            log = await get_log(tx, log_id, dropped_too=True)
             found = await get_checkpoint(tx, log, log.size)
         caching = f"public, max-age={_CHECKPOINT_AGE_S}"
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
@@ -148,7 +148,7 @@ def _open_routes(database: Database, vkey_of: Callable[[str], str]) -> list[Cont
     async def open_vkey(log_id: UUID) -> Response[str]:
         """Give a published log's verifier key, as a line."""
         async with database.transaction(await open_scope(log_id)) as tx:
-            log = await get_log(tx, log_id)
+            log = await get_log(tx, log_id, dropped_too=True)
         return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
 
     @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC)
