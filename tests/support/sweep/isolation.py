@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Roles and the tree of units are the whole tenant's: whoever may read them sees all of them.
 _SHARED_IN_A_TENANT = frozenset({"tenant", "role", "unit", "path"})
-_SERVICE_ONLY = frozenset({"feed.read", "proof.read", "session.introspect"})
+_SERVICE_ONLY = frozenset({"event.hand_over", "feed.read", "proof.read", "session.introspect"})
 
 
 def _always(_: Route) -> bool:

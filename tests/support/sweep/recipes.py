@@ -247,6 +247,7 @@ LEDGER: dict[str, tuple[Recipe, ...]] = {
     ),
     f"POST {_L}/exports": (Recipe(lambda ids: Call(json={"log_id": ids.log}), varied=("log",)),),
     f"GET {_L}/feed/{{tenant}}/{{aggregate}}": _feed("export"),
+    f"POST {_L}/hand-over": (Recipe(lambda _: Call(json={"events": [{"source_seq": 1, "body": "{}"}]})),),
     f"GET {_L}/logs": (Recipe(_plain, shows="log"),),
     f"GET {_L}/logs/{{log_id}}/checkpoint": (Recipe(_of("log_id=log"), varied=("log",)),),
     f"GET {_L}/logs/{{log_id}}/entries": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),

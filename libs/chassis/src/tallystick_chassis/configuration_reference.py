@@ -47,6 +47,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
         "otlp_endpoint": "base of an OTLP/HTTP collector; spans are made only if it is set",
         "drain_s": "seconds between not ready and closing, so that senders notice",
+        "republish_after_s": "seconds without the ledger's receipt after which an event is published again",
+        "hand_over_after_s": "seconds without NATS after which the worker hands its events to the ledger over HTTP",
         "keys_dsn": "`postgresql://` address of the runtime role in the key store's database",
         "kek": "key-encryption keys: a JSON object of epoch to 32 bytes in base64; the greatest epoch wraps new keys",
         "client_secret": "the service's own secret at identity's token endpoint; its client id is its name",

@@ -62,8 +62,10 @@ class ReceiptReader:
         log.debug("receipt_taken", count=confirmed)
         await delivery.ack()
 
-    async def confirm(self, payload: bytes) -> int:
+    async def confirm(self, payload: bytes, *, keep_unpublished: bool = False) -> int:
         """Verify a receipt against our own events and delete the outbox rows it covers; return how many it names.
+
+        ``keep_unpublished`` leaves the rows of events that JetStream has not taken: other consumers still want them.
 
         Raises:
             ReceiptError: if it does not hold in any part; nothing is deleted.
@@ -95,11 +97,12 @@ class ReceiptReader:
                     message = f"event {event.id} has another source sequence with us"
                     raise ReceiptError(message)
             confirmed = verify_receipt(receipt, {key: body for key, (body, _) in ours.items()}, [verifier])
-            await connection.execute(
-                delete(outbox).where(
-                    outbox.c.tenant_id == tenant, outbox.c.event_id.in_([UUID(one) for one in confirmed])
-                )
+            covered = delete(outbox).where(
+                outbox.c.tenant_id == tenant, outbox.c.event_id.in_([UUID(one) for one in confirmed])
             )
+            if keep_unpublished:
+                covered = covered.where(outbox.c.published_at.is_not(None))
+            await connection.execute(covered)
         return len(confirmed)
 
 

@@ -8,6 +8,7 @@ again.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tallystick_contracts.envelope import decode_envelope
 from tallystick_contracts.topology import cloud_event_type, event_subject
 
-from tallystick_chassis.bus import MAX_BATCH, BusMessage
+from tallystick_chassis.bus import MAX_BATCH, BusMessage, BusUnavailableError
 from tallystick_chassis.tables import events, feed, feed_heads, feed_locks, outbox
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class Relay:
         self._service = service
         self._clock = clock
         self._settings = settings or RelaySettings()
+        self._failing_since: float | None = None
+
+    @property
+    def failing_for_s(self) -> float | None:
+        """For how long nothing could be published; ``None`` if the last try succeeded."""
+        return None if self._failing_since is None else time.monotonic() - self._failing_since
 
     async def step(self) -> bool:
         """Send one batch for each tenant that has events waiting: number, then publish. Say whether there may be more.
@@ -154,9 +161,14 @@ class Relay:
             due = await self._due(connection, tenant)
             if not due:
                 return 0
-            await self._bus.publish_batch(
-                [self._message(tenant, one) for one in due], timeout_s=self._settings.publish_timeout_s
-            )
+            try:
+                await self._bus.publish_batch(
+                    [self._message(tenant, one) for one in due], timeout_s=self._settings.publish_timeout_s
+                )
+            except BusUnavailableError:
+                self._failing_since = self._failing_since or time.monotonic()
+                raise
+            self._failing_since = None
             await connection.execute(
                 update(outbox)
                 .where(outbox.c.tenant_id == tenant, outbox.c.event_id.in_([one.event_id for one in due]))
@@ -194,13 +206,15 @@ class Relay:
 
     def _is_due(self) -> Any:  # noqa: ANN401 - SQLAlchemy's boolean clause
         now = self._clock()
-        oldest_first = now - timedelta(seconds=self._settings.republish_after_s)
+        wait = timedelta(seconds=self._settings.republish_after_s)
+        oldest_first = now - wait
         # Each time that the ledger stays silent the wait doubles, so that its long absence does not fill the stream.
         doublings = func.power(2, func.greatest(0, func.least(outbox.c.attempts - 1, _MAX_DOUBLINGS)))
         waited_s = func.extract("epoch", literal(now) - outbox.c.published_at)
         return or_(
             outbox.c.published_at.is_(None),
             and_(outbox.c.published_at <= oldest_first, waited_s >= self._settings.republish_after_s * doublings),
+            outbox.c.published_at > now + wait,  # the clock has been set back: that moment may be days away
         )
 
     def _message(self, tenant: UUID, one: _Due) -> BusMessage:

@@ -97,6 +97,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "INFO"
     otlp_endpoint: str | None = None
     drain_s: float = 1.0
+    republish_after_s: float = 30.0
+    hand_over_after_s: float = 10.0
     keys_dsn: Secret | None = None
     kek: KeyEncryptionKeys | None = None
     client_secret: Secret | None = None

@@ -11,11 +11,12 @@ from tallystick_contracts.topology import EVENT_STREAM, RECEIPT_STREAM, Durable,
 from tallystick_chassis.bus import Bus, BusUnavailableError
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
+from tallystick_chassis.hand_over import HandOver
 from tallystick_chassis.heads import ANNOUNCE_INTERVAL_S, HeadAnnouncer
 from tallystick_chassis.misses import MissChecker
 from tallystick_chassis.rate_limits import CounterPruner
 from tallystick_chassis.receipts import ReceiptReader
-from tallystick_chassis.relay import Relay
+from tallystick_chassis.relay import Relay, RelaySettings
 from tallystick_chassis.service import Job
 from tallystick_chassis.settings import SettingsError
 
@@ -73,7 +74,13 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Pull]) 
         pulls.append(bus.pull(stream=stream, durable=durable))
         return pulls[-1]
 
-    relay = Relay(duty=duty, bus=bus, service=service, clock=clock)
+    relay = Relay(
+        duty=duty,
+        bus=bus,
+        service=service,
+        clock=clock,
+        settings=RelaySettings(republish_after_s=settings.republish_after_s),
+    )
     announcer = HeadAnnouncer(duty=duty, bus=bus, service=service, clock=clock)
     receipts = ReceiptReader(
         duty=duty,
@@ -87,6 +94,15 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Pull]) 
         Job("receipts", receipts.step),
     ]
     jobs.append(Job("rate-counters", CounterPruner(duty, clock).step, _PRUNE_INTERVAL_S))
+    if settings.url_of(ServiceName.LEDGER) is not None:
+        hand_over = HandOver(
+            duty=duty,
+            relay=relay,
+            receipts=receipts,
+            client=runtime.service_client,
+            after_s=settings.hand_over_after_s,
+        )
+        jobs.append(Job("hand-over", hand_over.step))
     if wiring.miss_tables:
         checker = MissChecker(database=runtime.database, duty=duty, miss_tables=wiring.miss_tables)
         jobs.append(Job("misses", checker.step, _MISS_INTERVAL_S))

@@ -142,6 +142,22 @@ async def test_what_the_ledger_does_not_confirm_is_published_again_ever_later(ho
     assert published(tape) == [1, 1, 1, 1]
 
 
+async def test_a_clock_that_was_set_back_does_not_put_publishing_again_off(house, tools, tenant):
+    app, duty, tape = house.app("identity"), house.duty("identity"), tools.Tape()
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    relay = relay_of(duty, tape, clock=lambda: now)
+    await tools.commit(app, tenant, "tenant")
+    await relay.step()
+    now -= timedelta(seconds=20)  # clocks of two replicas differ, and that must not publish everything twice
+    await relay.step()
+    assert published(tape) == [1]
+    now -= timedelta(days=7)
+    await relay.step()
+    assert published(tape) == [1, 1]
+    await relay.step()
+    assert published(tape) == [1, 1]
+
+
 async def test_a_frozen_nats_does_not_hold_the_lock(house, buses, stack, tools, tenant):
     app, duty = house.app("identity"), house.duty("identity")
     bus = buses.of("identity")

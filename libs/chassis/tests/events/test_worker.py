@@ -48,6 +48,7 @@ class Workers:
             ca_file=self.stack.ca_file,
             ledger_key=bytes(32),
             ledger_origin="tallystick.local",
+            republish_after_s=30.0,
             url_of=lambda source: f"https://{source}.test" if source == "identity" else None,
         )
         return Runtime(

@@ -16,6 +16,7 @@ class Capability(enum.StrEnum):
     SESSION_OWN = "session.own"
     SESSION_INTROSPECT = "session.introspect"
     FEED_READ = "feed.read"
+    EVENT_HAND_OVER = "event.hand_over"
     KEY_POOL_READ = "key_pool.read"
     PROOF_READ = "proof.read"
     PEOPLE_READ = "people.read"
@@ -53,16 +54,24 @@ IMPLICIT_CAPABILITIES = frozenset({Capability.SESSION_OWN})
 
 # Only services have these: no role may hold one.
 SERVICE_ONLY_CAPABILITIES = frozenset(
-    {Capability.SESSION_INTROSPECT, Capability.FEED_READ, Capability.KEY_POOL_READ, Capability.PROOF_READ}
+    {
+        Capability.SESSION_INTROSPECT,
+        Capability.FEED_READ,
+        Capability.EVENT_HAND_OVER,
+        Capability.KEY_POOL_READ,
+        Capability.PROOF_READ,
+    }
 )
+
+_EVERY_SERVICE = frozenset({Capability.FEED_READ, Capability.EVENT_HAND_OVER})
 
 SERVICE_CAPABILITIES: Mapping[ServiceName, frozenset[Capability]] = MappingProxyType(
     {
-        ServiceName.IDENTITY: frozenset({Capability.FEED_READ}),
-        ServiceName.ASSESSMENT: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
-        ServiceName.LEDGER: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
-        ServiceName.VERIFICATION: frozenset({Capability.FEED_READ, Capability.PROOF_READ}),
-        ServiceName.PRIVACY: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
+        ServiceName.IDENTITY: _EVERY_SERVICE,
+        ServiceName.ASSESSMENT: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
+        ServiceName.LEDGER: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
+        ServiceName.VERIFICATION: _EVERY_SERVICE | {Capability.PROOF_READ},
+        ServiceName.PRIVACY: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
     }
 )
 

@@ -24,7 +24,9 @@ from tallystick_ledger.search.api import search_routes
 from tallystick_ledger.search.indexing import Indexer
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.tiles.api import tile_routes
+from tallystick_ledger.writing.api import writing_routes
 from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.writing.hand_over import AskNobody, HandOverDesk
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.quarantined import quarantined
 from tallystick_ledger.writing.writer import LedgerWriter
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tallystick_chassis.bus import Bus, Pull
+    from tallystick_chassis.catch_up import FeedClient
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
@@ -52,12 +55,14 @@ def wire(runtime: Runtime) -> Wiring:
         return str(VerifierKey.ed25519(origin, settings.ledger_key))
 
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
+    desk = HandOverDesk(writer=_writer(runtime, settings, AskNobody()), duty=runtime.duty)
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of),
             *search_routes(runtime.database),
             *export_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
             *tile_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
+            *writing_routes(desk),
         ),
         handlers=HANDLERS,
         jobs=(
@@ -91,15 +96,19 @@ def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
     return (Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),)
 
 
-def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pull]) -> Sequence[Job]:
-    urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
-    writer = LedgerWriter(
+def _writer(runtime: Runtime, settings: Settings, feeds: FeedClient) -> LedgerWriter:
+    return LedgerWriter(
         duty=runtime.duty,
-        feeds=HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)),
+        feeds=feeds,
         prefix=settings.ledger_origin,
         signer=signer_of(settings.checkpoint_key),
         clock=runtime.clock,
     )
+
+
+def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pull]) -> Sequence[Job]:
+    urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
+    writer = _writer(runtime, settings, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     pulls.append(pull)
     return (Job("writer", WriterJob(writer=writer, source=pull, receipts=bus).step, interval_s=0.0),)

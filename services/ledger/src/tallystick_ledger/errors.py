@@ -14,6 +14,7 @@ class Refusal(StrEnum):
     BAD_SEQUENCE = "bad_sequence"
     BROKEN_CONTRACT = "broken_contract"
     WRONG_SUBJECT = "wrong_subject"
+    WRONG_SOURCE = "wrong_source"
     TOO_LARGE = "too_large"
     CONFLICT = "conflict"
 

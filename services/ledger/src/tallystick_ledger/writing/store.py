@@ -140,6 +140,10 @@ from ledger.entries
 where tenant_id = $1 and log_id = $2 and seq >= $3 and seq < $4
 order by seq
 """
+_HEADS: Final = """
+select aggregate, last_seq from ledger.source_heads
+where tenant_id = $1 and source = $2 and aggregate = any($3::text[])
+"""
 _QUARANTINE: Final = """
 insert into ledger.quarantine
 (tenant_id, digest, reason, detail, subject, source_seq, body, seen, first_at, last_at)
@@ -312,6 +316,14 @@ async def find_committed(
             )
         )
     return found
+
+
+async def read_heads(
+    connection: asyncpg.Connection, tenant: TenantId, source: str, aggregates: Collection[str]
+) -> dict[str, int]:
+    """Return the last recorded number of each aggregate of a source (0: none yet)."""
+    rows = await connection.fetch(_HEADS, tenant, source, sorted(aggregates))
+    return dict.fromkeys(aggregates, 0) | {row["aggregate"]: row["last_seq"] for row in rows}
 
 
 async def quarantine(
