@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z.]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 .PHONY: .venv
 .venv: $(STAMP) ## Make the virtual environment from uv.lock (quick the second time)
@@ -56,6 +56,10 @@ test: .venv ## Run every test (under 10 minutes)
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } || \
 	  echo "Without Chromium the pages are not tested: sudo apt-get install chromium fonts-liberation" >&2
 	$(BIN)/pytest -n 2 --dist loadgroup $$(command -v chromium >/dev/null || echo --ignore=tests/browser)
+
+.PHONY: test-resilience
+test-resilience: .venv ## 200 rounds of SIGKILL, a minute without NATS, wiped stores, a full disk (a quarter of an hour)
+	TALLY_ROUNDS=$(or $(TALLY_ROUNDS),200) $(BIN)/pytest -n 0 -s tests/resilience
 
 .PHONY: lint
 lint: .venv ## Style, types, import contracts, event contracts, SQL

@@ -51,11 +51,12 @@ def fill(servers: Servers, *, with_migrations: bool = True) -> None:
 def service_program(servers: Servers, named: ServiceName, role: str) -> Program:
     """Return one process of a service; `role` is one of `ROLES`."""
     name = f"{SERVICE_FOLDERS[named]}-{role}"
+    own = servers.worker_environment(named) if role == "worker" else servers.service_environment(named)
     return Program(
         name=name,
         command=(sys.executable, "-m", SERVICE_PACKAGES[named], role),
         log_file=servers.layout.log_file(name),
-        environment=servers.worker_environment(named) if role == "worker" else servers.service_environment(named),
+        environment={**own, **servers.layout.overrides()},
     )
 
 

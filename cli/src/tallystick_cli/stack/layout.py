@@ -42,6 +42,12 @@ class Layout:
         """The ports chosen at first start (JSON)."""
         return self.root / "state.json"
 
+    def overrides(self) -> dict[str, str]:
+        """Return what `service.env` sets (lines `TALLY_…=value`), for all services; nothing where there is none."""
+        file = self.root / "service.env"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
     @property
     def postgres(self) -> Path:
         """Postgres' folder, or a `moved-to` file that names it."""
