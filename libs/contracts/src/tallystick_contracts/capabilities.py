@@ -46,6 +46,7 @@ class Capability(enum.StrEnum):
     LEDGER_EXPORT = "ledger.export"
     LEDGER_PUBLISH = "ledger.publish"
     PRIVACY_MANAGE = "privacy.manage"
+    STATE_READ = "state.read"
 
 
 # Every active person has these, in the home unit, without a grant.
@@ -61,7 +62,9 @@ SERVICE_CAPABILITIES: Mapping[ServiceName, frozenset[Capability]] = MappingProxy
         ServiceName.IDENTITY: frozenset({Capability.FEED_READ}),
         ServiceName.ASSESSMENT: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
         ServiceName.LEDGER: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
-        ServiceName.VERIFICATION: frozenset({Capability.FEED_READ, Capability.PROOF_READ}),
+        ServiceName.VERIFICATION: frozenset(
+            {Capability.SESSION_INTROSPECT, Capability.FEED_READ, Capability.PROOF_READ}
+        ),
         ServiceName.PRIVACY: frozenset({Capability.SESSION_INTROSPECT, Capability.FEED_READ}),
     }
 )
@@ -114,6 +117,7 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
             {
                 Capability.LEDGER_READ,
                 Capability.LEDGER_EXPORT,
+                Capability.STATE_READ,
                 Capability.SCORE_READ,
                 Capability.CERTIFICATE_READ,
             }
