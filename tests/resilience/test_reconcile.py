@@ -7,41 +7,22 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sweep.house import Builder, House, eventually
+from sweep.auditor import cookies_of, export, reconcile, superuser
+from sweep.house import Builder, House
 from sweep.recipes import exam
 from sweep.visitor import Call
 from tallystick_cli.main import app
-from tallystick_cli.operator.actions import export_logs
-from tallystick_cli.stack import boot, database_setup, state
-from tallystick_cli.stack.services import DATABASE
-from tallystick_contracts.topology import SERVICE_FOLDERS
 from typer.testing import CliRunner
 
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.control("EV-23")]
 
-Sql = Callable[..., str]
-Found = dict[str, Any]
-
 
 @pytest.fixture
-def sql(house: House) -> Sql:
-    """Statements as the database's superuser, with every trigger and policy out of the way."""
-    servers = boot.describe(house.layout, state.read(house.layout))
-
-    def run(*statements: str) -> str:
-        lawless = "set session_replication_role = replica"
-        return database_setup.run_sql(servers, DATABASE, [lawless, *statements]).strip()
-
-    return run
-
-
-@pytest.fixture
-def tamper(sql: Sql) -> Iterator[Callable[[str, str, str], None]]:
+def tamper(house: House) -> Iterator[Callable[[str, str, str], None]]:
     """Run a statement; afterwards the table's rows of a condition are as they were: others use the house, too."""
-    undoing: list[str] = []
+    sql, undoing = superuser(house), []
 
     def change(table: str, where: str, statement: str) -> None:
         rows = sql(f"select coalesce(jsonb_agg(t), '[]') from {table} t where {where}").replace("'", "''")
@@ -54,33 +35,8 @@ def tamper(sql: Sql) -> Iterator[Callable[[str, str, str], None]]:
 
 
 @pytest.fixture
-def logs(house: House, sql: Sql, tmp_path: Path) -> Path:
-    """The first tenant's logs, when everything is delivered."""
-    tenant = house.places["a"].tenant
-    waiting = " union all ".join(f"select 1 from {one}.outbox where tenant_id = '{tenant}'" for one in SERVICE_FOLDERS)
-    eventually(lambda: sql(f"select count(*) from ({waiting}) o") == "0" or None, "delivery")
-    assert export_logs(house.layout.root, tenant=tenant, out=tmp_path / "logs") == 0
-    return tmp_path / "logs"
-
-
-def cookies_of(house: House, who: str) -> tuple[str, str]:
-    """Return the option that puts somebody's session into the auditor's requests."""
-    visitor = house.visitor(who)
-    visitor.send(house.routes["identity GET /api/v1/identity/me"], Call())  # renews a session that is over
-    return "--header", "Cookie: " + "; ".join(f"{one.name}={one.value}" for one in visitor.http.cookies.jar)
-
-
-def reconcile(house: House, logs: Path, *, grace_s: float = 300) -> Found:
-    """Compare all services as an auditor does."""
-    arguments = ["audit", "reconcile", str(logs), "--json", "--ca", str(house.layout.ca_file), "--grace", str(grace_s)]
-    for name, folder in SERVICE_FOLDERS.items():
-        arguments += ["--service", f"{name}={house.urls[folder]}"]
-    result = CliRunner().invoke(app, [*arguments, *cookies_of(house, "owner")])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    assert result.stdout, result.stderr
-    found: Found = json.loads(result.stdout)
-    assert result.exit_code == (found["status"] == "differs"), result.stderr
-    return found
+def logs(house: House, tmp_path: Path) -> Path:
+    return export(house, tmp_path / "logs")
 
 
 def test_what_nobody_touched_agrees_with_erased_people_and_revoked_certificates_among_it(house, logs):
