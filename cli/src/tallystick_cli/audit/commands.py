@@ -24,6 +24,7 @@ from tallystick_cli.audit.mirror import mirror
 from tallystick_cli.audit.monitor_command import monitor
 from tallystick_cli.audit.proving_commands import consistency, prove
 from tallystick_cli.audit.reading_commands import diff, explain, sample, state
+from tallystick_cli.audit.reconcile_command import reconcile
 from tallystick_cli.audit.render import progress_bar, report_json, report_text, total_bytes, warn_if_unauthenticated
 from tallystick_cli.audit.sources import open_sources, read_small_file
 from tallystick_cli.audit.verify import verify_log
@@ -116,3 +117,4 @@ app.command()(report)
 app.command("export-as")(export_as)
 app.command()(monitor)
 app.command()(mirror)
+app.command()(reconcile)

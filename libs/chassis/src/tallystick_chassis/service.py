@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.settings import Settings
+    from tallystick_chassis.state import StateKind
     from tallystick_chassis.telemetry import Log
     from tallystick_chassis.transaction import Transaction
 
@@ -48,7 +49,7 @@ class Wiring:
     ``(tenant_id, id)`` in which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others
     ask identity. ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the
     worker's own connection to NATS (the ledger's writer); what it adds to the list of pulls is closed with the
-    process.
+    process. ``state`` declares what an auditor may compare with the ledger.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -58,6 +59,7 @@ class Wiring:
     authenticator: Authenticator | None = None
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     bus_jobs: Callable[[Bus, list[Pull]], Sequence[Job]] | None = None
+    state: Sequence[StateKind] = ()
 
 
 class Runtime:

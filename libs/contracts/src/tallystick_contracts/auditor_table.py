@@ -1,7 +1,7 @@
-"""Write the auditor's table of event types: `python -m tallystick_contracts.auditor_table [--check]`.
+"""Write the auditor's tables: `python -m tallystick_contracts.auditor_table [--check]`.
 
-`tally audit explain` says from it what an entry is. The auditor's command line needs no contracts package, so the table
-goes along with it as a JSON file.
+`tally audit explain` says from the event types what an entry is; `tally audit reconcile` folds a log by the rules. The
+auditor's command line needs no contracts package, so the tables go along with it as JSON files.
 """
 
 import argparse
@@ -11,15 +11,50 @@ from pathlib import Path
 import msgspec
 
 from tallystick_contracts.message import EventType, PiiClass
+from tallystick_contracts.reconciliation import RULES, Always, Data, Part, Rule
 from tallystick_contracts.registry import REGISTRY
 from tallystick_contracts.topology import ServiceName
 
-TABLE = Path(__file__).resolve().parents[4] / "cli/src/tallystick_cli/audit/event_types.json"
+_FOLDER = Path(__file__).resolve().parents[4] / "cli/src/tallystick_cli/audit"
+TABLE = _FOLDER / "event_types.json"
+RULE_TABLE = _FOLDER / "reconcile_rules.json"
 
 
-def render() -> bytes:
-    """Return the file."""
-    return msgspec.json.format(msgspec.json.encode([_row(entry) for entry in REGISTRY]), indent=2) + b"\n"
+def render() -> dict[Path, bytes]:
+    """Return the files."""
+    tables = {TABLE: [_row(entry) for entry in REGISTRY], RULE_TABLE: [_rule(rule) for rule in RULES]}
+    return {path: msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n" for path, rows in tables.items()}
+
+
+def _rule(rule: Rule) -> dict[str, object]:
+    entry = REGISTRY.by_name(rule.event, rule.version)
+    source = entry.service
+    if source is None:
+        message = f"{rule.event}: every service has this event, so no rule can be made from it"
+        raise ValueError(message)
+    return {
+        "type": rule.event,
+        "v": rule.version,
+        "log": str(REGISTRY.log_of(source, entry.aggregate)),
+        "service": str(rule.service),
+        "kind": rule.kind,
+        "key": [_part(entry, part) for part in rule.key],
+        "sets": {name: _part(entry, part) for name, part in rule.sets.items()},
+        "creates": rule.creates,
+        "elsewhere": rule.elsewhere,
+    }
+
+
+def _part(entry: EventType, part: Part) -> dict[str, object]:
+    if isinstance(part, Always):
+        return {"value": part.value}
+    if not isinstance(part, Data):
+        return {"event": part.name}
+    if entry.pii[part.name] not in {PiiClass.P0, PiiClass.P1}:
+        message = f"{entry.type}: {part.name} is personal data, which no service's state may show"
+        raise ValueError(message)
+    found: dict[str, object] = {"data": _json_name(part.name)}
+    return found | {"as": "time"} if part.as_time else found
 
 
 def _row(entry: EventType) -> dict[str, object]:
@@ -48,19 +83,20 @@ def _json_name(name: str) -> str:
 
 
 def write() -> None:
-    """Write the file."""
-    TABLE.write_bytes(render())
+    """Write the files."""
+    for path, content in render().items():
+        path.write_bytes(content)
 
 
 def main() -> int:
-    """Write the file, or with `--check` compare; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Write the auditor's table of event types.")
+    """Write the files, or with `--check` compare; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Write the auditor's tables.")
     parser.add_argument("--check", action="store_true", help="compare with what is on disk, write nothing")
     check: bool = parser.parse_args().check
     if not check:
         write()
-    elif not TABLE.exists() or TABLE.read_bytes() != render():
-        sys.stderr.write("contracts: the auditor's table of event types is out of date; run `make proto`\n")
+    elif any(not path.exists() or path.read_bytes() != content for path, content in render().items()):
+        sys.stderr.write("contracts: the auditor's tables are out of date; run `make proto`\n")
         return 1
     return 0
 

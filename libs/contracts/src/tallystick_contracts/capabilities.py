@@ -47,6 +47,7 @@ class Capability(enum.StrEnum):
     LEDGER_EXPORT = "ledger.export"
     LEDGER_PUBLISH = "ledger.publish"
     PRIVACY_MANAGE = "privacy.manage"
+    STATE_READ = "state.read"
 
 
 # Every active person has these, in the home unit, without a grant.
@@ -70,7 +71,7 @@ SERVICE_CAPABILITIES: Mapping[ServiceName, frozenset[Capability]] = MappingProxy
         ServiceName.IDENTITY: _EVERY_SERVICE,
         ServiceName.ASSESSMENT: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
         ServiceName.LEDGER: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
-        ServiceName.VERIFICATION: _EVERY_SERVICE | {Capability.PROOF_READ},
+        ServiceName.VERIFICATION: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT, Capability.PROOF_READ},
         ServiceName.PRIVACY: _EVERY_SERVICE | {Capability.SESSION_INTROSPECT},
     }
 )
@@ -123,6 +124,7 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
             {
                 Capability.LEDGER_READ,
                 Capability.LEDGER_EXPORT,
+                Capability.STATE_READ,
                 Capability.SCORE_READ,
                 Capability.CERTIFICATE_READ,
             }

@@ -37,6 +37,7 @@ from tallystick_assessment.remediation.api import (
 )
 from tallystick_assessment.scoring.api import get_score_history, list_own_results, list_scores
 from tallystick_assessment.settings import AssessmentSettings
+from tallystick_assessment.state import KINDS
 from tallystick_assessment.submissions.api import get_submission, list_submissions
 
 ROUTES = (
@@ -89,6 +90,7 @@ def wire(runtime: Runtime) -> Wiring:
         handlers=consumers.handlers(cipher),
         jobs=(Job("publish-credentials", Publisher(runtime.database, runtime.duty).run, interval_s=0.5),),
         miss_tables=MISS_TABLES,
+        state=KINDS,
     )
 
 

@@ -17,6 +17,7 @@ from tallystick_identity.sessions.api import session_routes
 from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
 from tallystick_identity.sign_in.mail import LinkMailer, Postbox
+from tallystick_identity.state import KINDS
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -40,6 +41,7 @@ def wire(runtime: Runtime) -> Wiring:
         ),
         miss_tables=("people", "grants", "roles"),
         authenticator=parts.introspector,
+        state=KINDS,
     )
 
 

@@ -14,6 +14,7 @@ from tallystick_privacy_worker.erasure import commands, store
 from tallystick_privacy_worker.erasure.api import get_erasure, list_erasures
 from tallystick_privacy_worker.keys.commands import ensure_tenant_keys, fill_pool
 from tallystick_privacy_worker.settings import PrivacySettings
+from tallystick_privacy_worker.state import KINDS
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
@@ -63,6 +64,7 @@ def wire(runtime: Runtime) -> Wiring:
         handlers=consumers.handlers(keys),
         jobs=(_advance_erasures(runtime, keys, settings), _mint_keys(runtime, keys)),
         miss_tables=("erasure_jobs",),
+        state=KINDS,
     )
 
 

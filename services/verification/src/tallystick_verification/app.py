@@ -10,6 +10,7 @@ from tallystick_verification.consumers import HANDLERS
 from tallystick_verification.credentials.api import download_entry, download_proof, verify_certificate
 from tallystick_verification.proofs.fetching import ProofFetcher
 from tallystick_verification.settings import VerificationSettings
+from tallystick_verification.state import KINDS
 
 if TYPE_CHECKING:
     from typing import Final
@@ -24,6 +25,7 @@ def wire(runtime: Runtime) -> Wiring:
         routes=(verify_certificate, download_proof, download_entry),
         handlers=HANDLERS,
         jobs=(Job("fetch-proofs", ProofFetcher(runtime, settings).step, interval_s=FETCH_INTERVAL_S),),
+        state=KINDS,
     )
 
 

@@ -30,6 +30,7 @@ from tallystick_chassis.http.problems import (
 )
 from tallystick_chassis.http.refusals import RefusalRecorder
 from tallystick_chassis.http.route_limits import RouteLimits
+from tallystick_chassis.http.state_route import state_route
 from tallystick_chassis.http.tokens import TokenVerifier
 from tallystick_chassis.rate_limits import RateLimiter
 from tallystick_chassis.scope import Scope
@@ -62,7 +63,12 @@ def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Re
         # Litestar 3 will want parameters marked by kind; until we go there, their names say it.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar(
-            route_handlers=[*wiring.routes, feed_route(service.name), *health_routes(readiness, service.version)],
+            route_handlers=[
+                *wiring.routes,
+                feed_route(service.name),
+                state_route(service.name, wiring.state),
+                *health_routes(readiness, service.version),
+            ],
             guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock, limits)],
             dependencies={
                 "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
@@ -92,7 +98,7 @@ def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:
 
 
 def _remote(runtime: Runtime) -> RemoteAuthenticator | None:
-    # Verification may not ask about sessions: there, nobody but a service can be known.
+    # A service that may not ask about sessions knows nobody but services.
     if Capability.SESSION_INTROSPECT not in SERVICE_CAPABILITIES[ServiceName(runtime.service)]:
         return None
     return RemoteAuthenticator(runtime.service_client)
