@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
@@ -47,9 +47,13 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerifyAnswer(msgspec.Struct, frozen=True):
-    """Who is signed in; the tokens are in cookies, never here."""
+    """Who is signed in; the tokens are in cookies, never here.
+
+    ``second_factor`` says what the session must do before anything else: ``show`` one, or ``enrol`` one.
+    """
 
     person: str
+    second_factor: Literal["show", "enrol"] | None
 
 
 def sign_in_routes(
@@ -84,7 +88,9 @@ def sign_in_routes(
         if signed_in is None:
             raise LinkNotAccepted
         cookies = session_cookies(signed_in.credentials, csrf_key=csrf_key)
-        return Response(VerifyAnswer(signed_in.person), status_code=200, cookies=[*cookies, _nonce_cookie("")])
+        need = signed_in.credentials.need
+        answer = VerifyAnswer(signed_in.person, None if need is None else need.value)
+        return Response(answer, status_code=200, cookies=[*cookies, _nonce_cookie("")])
 
     @get("/sign-in/{tenant:str}", opt={"public": True})
     async def sign_in_page(tenant: str) -> Response[str]:

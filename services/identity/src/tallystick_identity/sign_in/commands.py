@@ -19,7 +19,7 @@ from tallystick_contracts.generated.identity import MagicLinkConsumed, MagicLink
 
 from tallystick_identity.people.domain import blind_index
 from tallystick_identity.people.store import find_by_ref
-from tallystick_identity.sessions.commands import Method
+from tallystick_identity.sessions.commands import MAGIC_LINK
 from tallystick_identity.sign_in import store
 from tallystick_identity.sign_in.domain import LIFETIME, LinkId, judge, secret_hash
 from tallystick_identity.tenants.store import slug_of
@@ -95,7 +95,7 @@ class SignIn:
             return None
         await store.consume(tx, link.request, now=now)
         await self._record_use(tx, link, person, origin)
-        credentials = await self._sessions.open(tx, person, method=Method.MAGIC_LINK, origin=origin)
+        credentials = await self._sessions.open(tx, person, amr=MAGIC_LINK, origin=origin)
         return SignedIn(person.person, credentials)
 
     async def _sealed(self, tx: Transaction, event_id: UUID, field: str, value: str) -> bytes | None:
