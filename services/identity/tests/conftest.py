@@ -296,12 +296,12 @@ def identity_databases(stack: RunningServers) -> Databases:
 
 
 @asynccontextmanager
-async def running_identity(databases: Databases) -> AsyncIterator[Identity]:
+async def running_identity(databases: Databases, **more: str) -> AsyncIterator[Identity]:
     inbox = Inbox()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(inbox, loop=loop), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port)}
+    environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port), **more}
     clock = MovableClock()
     runtime = make_runtime(identity_app.SERVICE, load_settings(IdentitySettings, environment), clock=clock)
     try:
@@ -324,4 +324,11 @@ async def empty_identity(databases: Databases) -> AsyncIterator[Identity]:
     """Identity on databases without any tenant."""
     databases.migrate(ServiceName.IDENTITY)
     async with running_identity(databases) as running:
+        yield running
+
+
+@pytest.fixture
+async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identity]:
+    """Identity with the limits that it has where nothing is set."""
+    async with running_identity(identity_databases, TALLY_RATE_LIMITS="") as running:
         yield running

@@ -49,6 +49,7 @@ def make_parts(runtime: Runtime) -> Parts:
     signer = TokenSigner(jwks, clock=runtime.clock)
     private_data = PrivateData(runtime.keys)
     sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key)
+    limiter = RateLimiter.of(settings)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     return Parts(
         settings=settings,
@@ -62,7 +63,9 @@ def make_parts(runtime: Runtime) -> Parts:
             verifier=TokenVerifier(public_jwks(jwks), clock=runtime.clock),
             csrf_key=settings.csrf_key,
         ),
-        sign_in=SignIn(sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key),
+        sign_in=SignIn(
+            sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
+        ),
         factors=Factors(
             keys=runtime.keys,
             sealer=runtime.sealer,
@@ -70,5 +73,5 @@ def make_parts(runtime: Runtime) -> Parts:
             sessions=sessions,
             code_key=settings.blind_index_key,
         ),
-        tries=Tries(limiter=RateLimiter.of(settings), sealer=runtime.sealer),
+        tries=Tries(limiter=limiter, sealer=runtime.sealer),
     )

@@ -9,6 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from tallystick_chassis.http.pages import Pages
 from tallystick_chassis.http.problems import FieldError
+from tallystick_chassis.http.route_limits import refuse_if_over
 
 from tallystick_identity.errors import InvalidInput, LinkNotAccepted
 from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
@@ -72,8 +73,10 @@ def sign_in_routes(
         async with duty.duty() as connection:
             tenant = await tenant_by_slug(connection, data.tenant)
         async with database.transaction(scope_before_sign_in(request, tenant or NO_TENANT)) as tx:
-            nonce = await sign_in.ask(tx, email=email, origin=origin_of(request))
-        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(nonce)])
+            asked = await sign_in.ask(tx, email=email, origin=origin_of(request))
+        # Raised after the commit: the count must stay.
+        refuse_if_over(asked.over, now_of=database)
+        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(asked.nonce or "")])
 
     @post("/api/v1/auth/verify", opt={"public": True}, status_code=200)
     async def verify(request: Request[Any, Any, Any], data: VerifyRequest) -> Response[VerifyAnswer]:
