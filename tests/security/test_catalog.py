@@ -192,8 +192,8 @@ def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
 
 
 def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
-    """Deletion is for what must not stay: sign-in requests and links, sessions, used keys, what was sent or said,
-    and counts whose window is over."""
+    """Deletion is for what must not stay: sign-in requests and links, sessions, factors, used keys, what was sent
+    or said, and counts whose window is over."""
     deleting = {
         (f"{privilege.schema}.{privilege.object}", privilege.role.rsplit("_", 1)[1])
         for privilege in catalog.privileges
@@ -201,7 +201,15 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
     }
     passing = ("outbox", "misses", "rate_counters")
     allowed = {(f"{schema}.{table}", "duty") for schema in SCHEMAS for table in passing} | {
-        (f"identity.{table}", "app") for table in ("login_requests", "magic_links", "sessions", "public_key_pool")
+        (f"identity.{table}", "app")
+        for table in (
+            "login_requests",
+            "magic_links",
+            "sessions",
+            "public_key_pool",
+            "second_factors",
+            "recovery_codes",
+        )
     }
     allowed.add(("assessment.publications", "app"))
     allowed |= {(table, "purge") for table in PURGED - {"ledger.logs"}}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
+import pyotp
 
 from tallystick_demo.journal import Accepted
 from tallystick_demo.report import StepFailed
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _PATIENCE_S = 90.0
 _LINK_PATIENCE_S = 15.0
+_STEP_S = 30
 _CSRF_COOKIE = "__Host-tally_csrf"
 
 
@@ -50,6 +52,21 @@ class World:
     traffic: Traffic
 
 
+class Authenticator:
+    """The app on somebody's phone: codes of the moment, each given once."""
+
+    def __init__(self) -> None:
+        self.seed = ""
+        self._last_step = 0
+
+    async def next_code(self) -> str:
+        """Return a code that was not given before; the server takes one a step early, so that this seldom waits."""
+        step = max(int(time.time()) // _STEP_S, self._last_step + 1)
+        await asyncio.sleep(max(0.0, (step - 1) * _STEP_S - time.time()))
+        self._last_step = step
+        return pyotp.TOTP(self.seed).generate_otp(step)
+
+
 class Person:
     """One signed-in (or not) person of a tenant."""
 
@@ -58,6 +75,7 @@ class Person:
         self.tenant = tenant
         self.email = email
         self.ref = ""
+        self.authenticator = Authenticator()
         self._http = httpx.AsyncClient(verify=world.tls, timeout=10.0, limits=httpx.Limits(max_connections=2))
 
     async def leave(self) -> None:
@@ -81,10 +99,36 @@ class Person:
             )
             if verified.status_code == httpx.codes.OK:
                 self.ref = verified.json()["person"]
-                return
+                if await self._second_factor(verified.json()["second_factor"]):
+                    return
+                continue
             # The answer to a first try was lost: the link is used up. A new one is a mail away.
         msg = f"{self.email} could not sign in within {_PATIENCE_S:.0f} s"
         raise StepFailed(msg)
+
+    async def _second_factor(self, need: str | None) -> bool:
+        """Enrol an authenticator, or show a code of it, where that is asked for; ``False``: sign in again."""
+        app = self.authenticator
+        if need is None:
+            return True
+        if need == "enrol":
+            started = await self._command("POST", "/api/v1/auth/factors", {"kind": "totp", "label": "demo"})
+            factor = f"/api/v1/auth/factors/{started.json()['id']}" if started.is_success else ""
+            pending = await self._send("GET", "identity", factor) if factor else started
+            if not pending.is_success:
+                return False
+            app.seed = pending.json()["seed"]
+            shown = await self._command("POST", f"{factor}/confirm", {"code": await app.next_code()})
+        else:
+            shown = await self._command(
+                "POST", "/api/v1/auth/second-factor", {"method": "totp", "code": await app.next_code()}
+            )
+        # A code whose answer was lost is used up: the next sign-in brings the next code.
+        return shown.is_success
+
+    async def _command(self, method: str, path: str, body: object) -> httpx.Response:
+        headers = {"X-CSRF-Token": self._http.cookies.get(_CSRF_COOKIE) or "", "Idempotency-Key": f"demo-{uuid4().hex}"}
+        return await self._send(method, "identity", path, headers=headers, json=body)
 
     async def get(self, service: str, path: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Read; the answer is whatever the service says, 404 included."""

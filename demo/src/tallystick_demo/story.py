@@ -123,7 +123,7 @@ async def people_arrive(stage: Stage, step: Running) -> None:
     count = sum(len(tenant.ids) for tenant in stage.tenants.values())
     step.detail = (
         f"{len(stage.tenants)} tenants, {count} people imported into a two-level tree of units; "
-        "staff signed in by single-use links from real mail"
+        "staff signed in by single-use links from real mail and a second factor"
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import re
 import secrets
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import httpx
+import pyotp
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from nacl.public import PrivateKey
@@ -94,6 +96,52 @@ class Tenant:
     admin_email: str
 
 
+class Authenticator:
+    """Somebody's authenticator app, with the recovery codes that they kept: it enrols and shows through the routes."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        self._clock = clock
+        self._used_step = 0
+        self.seed = ""
+        self.recovery_codes: list[str] = []
+
+    def code(self, *, steps_ahead: int = 0) -> str:
+        """Return what the app shows now."""
+        self._used_step = int(self._clock().timestamp()) // 30 + steps_ahead
+        return pyotp.TOTP(self.seed).generate_otp(self._used_step)
+
+    async def enrol(self, client: httpx.AsyncClient) -> httpx.Response:
+        """Enrol; return the answer to the first code."""
+        started = await client.post(
+            "/api/v1/auth/factors", json={"kind": "totp", "label": "phone"}, headers={"Idempotency-Key": uuid4().hex}
+        )
+        assert started.status_code == 201, started.text
+        factor = started.json()["id"]
+        pending = (await client.get(f"/api/v1/auth/factors/{factor}")).json()
+        self.seed, self.recovery_codes = pending["seed"], list(pending["recovery_codes"])
+        return await self.send(client, f"/api/v1/auth/factors/{factor}/confirm", {"code": self.code()})
+
+    async def complete(self, client: httpx.AsyncClient, need: str) -> None:
+        """Do what the session needs. A code is good once, so somebody in a hurry takes a recovery code."""
+        if need == "enrol":
+            answer = await self.enrol(client)
+        elif int(self._clock().timestamp()) // 30 > self._used_step:
+            answer = await self.show(client, self.code())
+        else:
+            answer = await self.show(client, self.recovery_codes.pop(), method="recovery")
+        assert answer.status_code == 200, answer.text
+
+    async def show(self, client: httpx.AsyncClient, code: str, *, method: str = "totp") -> httpx.Response:
+        """Show a code."""
+        return await self.send(client, "/api/v1/auth/second-factor", {"method": method, "code": code})
+
+    @staticmethod
+    async def send(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> httpx.Response:
+        answer = await client.post(path, json=body, headers={"Idempotency-Key": uuid4().hex})
+        client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
+        return answer
+
+
 @dataclass
 class Identity:
     """Identity, whole but for NATS."""
@@ -104,6 +152,10 @@ class Identity:
     clock: MovableClock
     inbox: Inbox
     private_keys: dict[str, PrivateKey] = field(default_factory=dict)
+    authenticators: dict[str, Authenticator] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.authenticators = defaultdict(lambda: Authenticator(self.clock))
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         """Return a browser that has no cookies yet."""
@@ -171,8 +223,12 @@ class Identity:
             links.append(Link(*found.groups(), correlation=str(message["X-Correlation-ID"])))
         return links
 
-    async def signed_in(self, tenant: Tenant, email: str | None = None) -> httpx.AsyncClient:
-        """Return a browser in which somebody (the administrator) has signed in by the link from the mail."""
+    async def signed_in(
+        self, tenant: Tenant, email: str | None = None, *, second_factor: bool = True
+    ) -> httpx.AsyncClient:
+        """Return a browser in which somebody (the administrator) has signed in: by the link from the mail, and by a
+        second factor where one is asked for.
+        """
         client = self.client()
         asked = await self.ask_for_link(client, tenant, email or tenant.admin_email)
         assert asked.status_code == 202, asked.text
@@ -181,6 +237,8 @@ class Identity:
         verified = await client.post("/api/v1/auth/verify", json=link.body)
         assert verified.status_code == 200, verified.text
         client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
+        if second_factor and (need := verified.json()["second_factor"]):
+            await self.authenticators[verified.json()["person"]].complete(client, need)
         return client
 
     async def events(self, tenant: UUID, *types: str) -> list[Event]:
@@ -238,12 +296,12 @@ def identity_databases(stack: RunningServers) -> Databases:
 
 
 @asynccontextmanager
-async def running_identity(databases: Databases) -> AsyncIterator[Identity]:
+async def running_identity(databases: Databases, **more: str) -> AsyncIterator[Identity]:
     inbox = Inbox()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: SMTP(inbox, loop=loop), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port)}
+    environment = {**databases.environment(ServiceName.IDENTITY), "TALLY_SMTP_PORT": str(port), **more}
     clock = MovableClock()
     runtime = make_runtime(identity_app.SERVICE, load_settings(IdentitySettings, environment), clock=clock)
     try:
@@ -266,4 +324,11 @@ async def empty_identity(databases: Databases) -> AsyncIterator[Identity]:
     """Identity on databases without any tenant."""
     databases.migrate(ServiceName.IDENTITY)
     async with running_identity(databases) as running:
+        yield running
+
+
+@pytest.fixture
+async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identity]:
+    """Identity with the limits that it has where nothing is set."""
+    async with running_identity(identity_databases, TALLY_RATE_LIMITS="") as running:
         yield running

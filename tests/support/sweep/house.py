@@ -13,14 +13,16 @@ import ssl
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+import pyotp
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Person, Traffic, World
+from tallystick_demo.person import Authenticator, Person, Traffic, World
 
 from sweep.recipes import RECIPES, Ids
 from sweep.routes import Route, every_route
@@ -73,6 +75,7 @@ class Builder:
         self.routes = {route.name: route for route in every_route(layout)}
         self.mailbox = Mailbox(layout.mail)
         self.proven: set[str] = set()
+        self._authenticators: dict[str, Authenticator] = {}
         self._journal = folder / "sweep.ndjson"
         unique = secrets.token_hex(3)
         self.north, self.south = f"north-{unique}", f"south-{unique}"
@@ -86,6 +89,7 @@ class Builder:
                 people = [Person(world, tenant=tenant, email=f"{name}@{tenant}.example") for name in names]
                 for person in people:
                     person._http.headers["User-Agent"] = user_agent
+                    person.authenticator = self._authenticators.setdefault(person.email, person.authenticator)
                 try:
                     await asyncio.gather(*(person.sign_in() for person in people))
                     return [person._http.cookies for person in people]
@@ -94,10 +98,18 @@ class Builder:
 
         cookies = asyncio.run(all_of_them())
         self.proven |= {"identity POST /api/v1/auth/login", "identity POST /api/v1/auth/verify"}
-        return {
+        visitors = {
             name: Visitor(self.urls, self.tls, own, name=name, user_agent=user_agent)
             for name, own in zip(names, cookies, strict=True)
         }
+        for name, visitor in visitors.items():
+            visitor.sign_in_again = partial(self._cookies_of, tenant, name, user_agent)
+        return visitors
+
+    def _cookies_of(self, tenant: str, name: str, user_agent: str) -> httpx.Cookies:
+        (again,) = self.sign_in(tenant, name, user_agent=user_agent).values()
+        with again.http:
+            return again.http.cookies
 
     def ask(self, who: Visitor, name: str, call: Call) -> httpx.Response:
         """Send a request that must be accepted, again while the service says it cannot yet (409, 422 and 503)."""
@@ -235,7 +247,11 @@ def _make(builder: Builder, visitors: dict[str, Visitor]) -> House:
 
 def _north(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
     """The first tenant: ``owner`` lives in unit a and holds everything everywhere, ``neighbour`` in unit b only."""
+    (first,) = builder.sign_in(builder.north, "admin").values()
+    first.close()
+    # The first sign-in enrolled a second factor, this one shows it.
     (admin,) = builder.sign_in(builder.north, "admin").values()
+    builder.proven.add("identity POST /api/v1/auth/second-factor")
     visitors["admin"] = admin
     role, role_name = _role(builder, admin)
     rows = [
@@ -279,7 +295,20 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     passing = builder.do(owner, api("POST", "grants"), people["victim-a"])
     builder.do(owner, api("DELETE", "grants/{grant_id}"), Ids(grant=passing["id"]))
     builder.do(owner, api("POST", "people/{person_id}/sessions/end"), people["victim-a"])
+    builder.do(owner, api("POST", "people/{person_id}/unlock"), people["victim-a"])
+    builder.do(owner, api("POST", "people/{person_id}/factors/reset"), people["victim-a"])
     builder.do(visitors["leaver"], "identity POST /api/v1/auth/logout", Ids())
+    _second_factor(builder, visitors["colleague"])
+
+
+def _second_factor(builder: Builder, candidate: Visitor) -> None:
+    """Enrol a second factor, and remove it again: a candidate may."""
+    api = "identity {} /api/v1/auth/factors{}".format
+    ids = Ids(factor=builder.do(candidate, api("POST", ""), Ids())["id"])
+    seed = builder.do(candidate, api("GET", "/{factor_id}"), ids)["seed"]
+    confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
+    builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
+    builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
 
 
 def _south(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:

@@ -30,6 +30,7 @@ class Ids:
     person_id: str = field(default_factory=_id)
     person: str = field(default_factory=lambda: "p_" + secrets.token_urlsafe(16))
     role: str = field(default_factory=_id)
+    factor: str = field(default_factory=_id)
     grant: str = field(default_factory=_id)
     evaluation: str = field(default_factory=_id)
     version: int = 1
@@ -198,6 +199,16 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
 
 IDENTITY: dict[str, tuple[Recipe, ...]] = {
     "POST /api/v1/auth/logout": (Recipe(_plain),),
+    "GET /api/v1/auth/second-factor": (Recipe(_plain),),
+    "POST /api/v1/auth/second-factor": (
+        Recipe(lambda _: Call(json={"method": "recovery", "code": "aaaa-bbbb-cccc-dddd"})),
+    ),
+    "POST /api/v1/auth/factors": (Recipe(lambda _: Call(json={"kind": "totp", "label": "phone"})),),
+    "GET /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor"), varied=("factor",)),),
+    "POST /api/v1/auth/factors/{factor_id}/confirm": (
+        Recipe(_of("factor_id=factor", json=lambda _: {"code": "000000"}), varied=("factor",)),
+    ),
+    "DELETE /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor"), varied=("factor",)),),
     f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
     f"GET {_I}/state": _state("person", "person"),
     f"GET {_I}/grants": (
@@ -235,6 +246,12 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"}), varied=("person_id",)),
     ),
     f"GET {_I}/people/{{person_id}}": (Recipe(_of("person_id=person_id"), varied=("person_id",), shows="person_id"),),
+    f"POST {_I}/people/{{person_id}}/factors/reset": (
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "lost the phone"}), varied=("person_id",)),
+    ),
+    f"POST {_I}/people/{{person_id}}/unlock": (
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "it was me"}), varied=("person_id",)),
+    ),
     f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
     f"GET {_I}/roles": (Recipe(_plain, shows="role"),),
     f"POST {_I}/roles": (

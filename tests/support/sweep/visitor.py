@@ -10,7 +10,7 @@ import httpx
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sweep.routes import Route
 
@@ -51,6 +51,7 @@ class Visitor:
         user_agent: str = "sweep",
     ) -> None:
         self.name = name
+        self.sign_in_again: Callable[[], httpx.Cookies] | None = None
         self._urls = urls
         self.http = httpx.Client(verify=tls, timeout=30.0, cookies=cookies, headers={"User-Agent": user_agent})
 
@@ -60,11 +61,19 @@ class Visitor:
     def send(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Send one request, with CSRF token and Idempotency-Key where it is unsafe; renew the session if it ended."""
         answer = self.request(route, call, headers=headers)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and b"step_up_required" in answer.content:
+            self.renew()
+            return self.request(route, call, headers=headers)
         if answer.status_code == httpx.codes.UNAUTHORIZED and self.http.cookies.get(CSRF_COOKIE):
             renewed = self.http.post(f"{self._urls['identity']}/session/refresh")
             if renewed.is_success:
                 answer = self.request(route, call, headers=headers)
         return answer
+
+    def renew(self) -> None:
+        """Sign in again, for what wants a recent sign-in."""
+        if self.sign_in_again is not None:
+            self.http.cookies = self.sign_in_again()
 
     def request(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Send it once, whatever comes."""

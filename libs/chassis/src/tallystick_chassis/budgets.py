@@ -52,7 +52,7 @@ FAILURES_EVERYBODY = Budget("failures.everybody", 2_000, _QUARTER_S, Per.OWN)
 FACTOR_PAIR = Budget("factor.pair", 5, _QUARTER_S, Per.OWN)
 FACTOR_PERSON = Budget("factor.person", 50, _DAY_S, Per.OWN)
 
-_FACTOR_CHANGES = Budget("factor_changes.person", 20, _HOUR_S, Per.PERSON)
+_FACTOR_CHANGES = Budget("factor_changes.person", 60, _HOUR_S, Per.PERSON)
 _REFRESH = Budget("refresh.address", 3_000, _QUARTER_S, Per.ADDRESS)
 _CLIENTS = Budget("client_tokens.address", 600, _QUARTER_S, Per.ADDRESS)
 _ERASURE = (
@@ -79,6 +79,10 @@ ROUTE_BUDGETS: Mapping[str, tuple[Budget, ...]] = MappingProxyType(
     {
         "identity POST /api/v1/auth/login": (LOGIN_ADDRESS,),
         "identity POST /api/v1/auth/verify": (LOGIN_ADDRESS,),
+        "identity POST /api/v1/auth/second-factor": (_FACTOR_CHANGES,),
+        "identity POST /api/v1/auth/factors": (_FACTOR_CHANGES,),
+        "identity POST /api/v1/auth/factors/{factor_id}/confirm": (_FACTOR_CHANGES,),
+        "identity DELETE /api/v1/auth/factors/{factor_id}": (_FACTOR_CHANGES,),
         "identity POST /session/refresh": (_REFRESH,),
         "identity POST /oauth/token": (_CLIENTS,),
         "identity DELETE /api/v1/identity/people/{person_id}": _ERASURE,

@@ -79,6 +79,9 @@ SERVICE_CAPABILITIES: Mapping[ServiceName, frozenset[Capability]] = MappingProxy
 # Capabilities that may stand in a role.
 GRANTABLE_CAPABILITIES = frozenset(Capability) - SERVICE_ONLY_CAPABILITIES - IMPLICIT_CAPABILITIES
 
+# Those of the default roles that are not staff's: whoever holds only these needs no second factor.
+PARTICIPANT_ROLES = frozenset({"candidate"})
+
 # Seed data of a new tenant; afterwards roles are the tenant's own, and no code asks for a role by name.
 DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
     {

@@ -8,6 +8,8 @@ from tallystick_chassis.service import Job, Runtime, Service, Wiring
 
 from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
+from tallystick_identity.factors.administration import administration_routes
+from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes
@@ -59,6 +61,8 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             session_key=settings.session_key,
             csrf_key=settings.csrf_key,
         ),
+        *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
+        *administration_routes(factors=parts.factors, tries=parts.tries),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),
         *org_unit_routes(database=database),
         *role_routes(database=database),

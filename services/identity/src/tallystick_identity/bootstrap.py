@@ -16,7 +16,7 @@ from tallystick_chassis.http.problems import Problem
 from tallystick_chassis.ids import OrgUnitId, TenantId, new_id
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import EventDraft
-from tallystick_contracts.capabilities import DEFAULT_ROLES
+from tallystick_contracts.capabilities import DEFAULT_ROLES, PARTICIPANT_ROLES
 from tallystick_contracts.generated.identity import TenantCreated
 
 from tallystick_identity.key_pool.store import pool_size
@@ -82,7 +82,12 @@ async def create_tenant(runtime: Runtime, *, slug: str, name: str, first: bool =
             await tx.append(f"tenant-{tenant}", 0, [EventDraft(TenantCreated(slug=slug, name=name))])
             await create_unit(tx, OrgUnit(OrgUnitId(tenant), None, name, ""))
             for role, capabilities in sorted(DEFAULT_ROLES.items()):
-                await create_role(tx, name=role, capabilities={one.value for one in capabilities})
+                await create_role(
+                    tx,
+                    name=role,
+                    capabilities={one.value for one in capabilities},
+                    staff=role not in PARTICIPANT_ROLES,
+                )
             return tenant
     async with runtime.database.transaction(Scope.for_duty(existing, SERVICE_NAME)) as tx:
         if await has_people(tx):

@@ -44,6 +44,30 @@ class LinkNotAccepted(NotAuthenticated):
     code, title = "link_not_accepted", "This sign-in link cannot be used; ask for a new one"
 
 
+class CodeNotAccepted(NotAuthenticated):
+    """The code is wrong, used, too old, of a factor that is not there, or tried too often: one answer for all."""
+
+    code, title = "code_not_accepted", "This code cannot be used"
+
+
+class NothingToShow(Conflict):
+    """The session is whole already, or its person has no second factor to show and must enrol one."""
+
+    code, title = "nothing_to_show", "There is no second factor to show in this session"
+
+
+class SecondFactorFirst(Problem):
+    """Another factor can be enrolled only by a session that has shown the one there is."""
+
+    status, code, title = 403, "second_factor_first", "Show the second factor that you have before you enrol another"
+
+
+class LastFactor(Conflict):
+    """The person holds a role that needs a second factor, and this is the only one."""
+
+    code, title = "last_factor", "Your role needs a second factor: enrol another before you remove this one"
+
+
 class SessionOver(NotAuthenticated):
     """The refresh cookie is missing, unknown, used before, or its session has ended: one answer for all."""
 

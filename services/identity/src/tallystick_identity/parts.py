@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jwks
+from tallystick_chassis.rate_limits import RateLimiter
 
+from tallystick_identity.factors.commands import Factors
 from tallystick_identity.people.commands import People
 from tallystick_identity.people.private_data import PrivateData
 from tallystick_identity.sessions.commands import Sessions
 from tallystick_identity.sessions.introspection import Introspector
 from tallystick_identity.sign_in.commands import SignIn
+from tallystick_identity.sign_in.tries import Tries
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
@@ -32,6 +35,8 @@ class Parts:
     sessions: Sessions
     introspector: Introspector
     sign_in: SignIn
+    factors: Factors
+    tries: Tries
 
 
 def make_parts(runtime: Runtime) -> Parts:
@@ -44,17 +49,29 @@ def make_parts(runtime: Runtime) -> Parts:
     signer = TokenSigner(jwks, clock=runtime.clock)
     private_data = PrivateData(runtime.keys)
     sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key)
+    limiter = RateLimiter.of(settings)
+    people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     return Parts(
         settings=settings,
         keys=runtime.keys,
         signer=signer,
         private_data=private_data,
-        people=People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key),
+        people=people,
         sessions=sessions,
         introspector=Introspector(
             database=runtime.database,
             verifier=TokenVerifier(public_jwks(jwks), clock=runtime.clock),
             csrf_key=settings.csrf_key,
         ),
-        sign_in=SignIn(sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key),
+        sign_in=SignIn(
+            sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
+        ),
+        factors=Factors(
+            keys=runtime.keys,
+            sealer=runtime.sealer,
+            people=people,
+            sessions=sessions,
+            code_key=settings.blind_index_key,
+        ),
+        tries=Tries(limiter=limiter, sealer=runtime.sealer),
     )

@@ -67,9 +67,7 @@ async def perform(
     Raises:
         IdempotencyKeyRequired, IdempotencyKeyReused, ConcurrentChange, and whatever ``run`` raises.
     """
-    key = request.headers.get(IDEMPOTENCY_HEADER, "")
-    if not _KEY.fullmatch(key):
-        raise IdempotencyKeyRequired
+    key = require_key(request)
     database: Database = request.app.state.runtime.database
     fingerprint = await fingerprint_of(request)
     for attempt in range(1, ATTEMPTS + 1):
@@ -81,6 +79,18 @@ async def perform(
             # Jitter, so that those who collided do not collide again; not a secret.
             await asyncio.sleep(_BACK_OFF_S * attempt * random.random())  # noqa: S311 - jitter
     raise ConcurrentChange
+
+
+def require_key(request: Request[Any, Any, Any]) -> str:
+    """Return the request's ``Idempotency-Key``.
+
+    Raises:
+        IdempotencyKeyRequired: if it has none, or one of another form.
+    """
+    key = request.headers.get(IDEMPOTENCY_HEADER, "")
+    if not _KEY.fullmatch(key):
+        raise IdempotencyKeyRequired
+    return key
 
 
 async def fingerprint_of(request: Request[Any, Any, Any]) -> bytes:

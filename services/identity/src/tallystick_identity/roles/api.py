@@ -34,16 +34,18 @@ Capabilities = Annotated[tuple[Capability, ...], msgspec.Meta(max_length=len(Cap
 
 
 class NewRole(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A role to create."""
+    """A role to create. Whoever holds a role of ``staff`` needs a second factor; a role is one unless it says no."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]{1,62}\Z")]
     capabilities: Capabilities
+    staff: bool = True
 
 
 class RoleChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole set of a role's capabilities from now on."""
+    """The whole set of a role's capabilities from now on; ``staff`` stays as it is unless given."""
 
     capabilities: Capabilities
+    staff: bool | None = None
 
 
 class RoleView(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ class RoleView(msgspec.Struct, frozen=True):
     name: str
     capabilities: tuple[str, ...]
     version: int
+    staff: bool
 
 
 class RoleList(msgspec.Struct, frozen=True):
@@ -113,7 +116,9 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         _require_grantable(data.capabilities)
 
         async def run(tx: Transaction) -> RoleView:
-            return _role_view(await create_role(tx, name=data.name, capabilities=_names(data.capabilities)))
+            return _role_view(
+                await create_role(tx, name=data.name, capabilities=_names(data.capabilities), staff=data.staff)
+            )
 
         return await perform(request, tenant_scope, run, status=201)
 
@@ -126,7 +131,7 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         _require_grantable(data.capabilities)
 
         async def run(tx: Transaction) -> RoleView:
-            role = await change_role(tx, role_id, capabilities=_names(data.capabilities))
+            role = await change_role(tx, role_id, capabilities=_names(data.capabilities), staff=data.staff)
             if role is None:
                 raise NotFound
             return _role_view(role)
@@ -206,7 +211,7 @@ def _names(capabilities: tuple[Capability, ...]) -> set[str]:
 
 
 def _role_view(role: Role) -> RoleView:
-    return RoleView(role.id, role.name, role.capabilities, role.version)
+    return RoleView(role.id, role.name, role.capabilities, role.version, role.staff)
 
 
 def _grant_view(grant: GrantRow) -> GrantView:

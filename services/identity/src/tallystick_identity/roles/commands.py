@@ -19,22 +19,24 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
 
-async def create_role(tx: Transaction, *, name: str, capabilities: Iterable[str]) -> Role:
+async def create_role(tx: Transaction, *, name: str, capabilities: Iterable[str], staff: bool = True) -> Role:
     """Create a role.
 
     Raises:
         NameTaken: if the tenant has a role of that name.
     """
-    role = Role(new_id(), name, tuple(sorted(capabilities)), 1)
+    role = Role(new_id(), name, tuple(sorted(capabilities)), 1, staff)
     if not await store.insert_role(tx, role, created_at=tx.clock()):
         raise NameTaken
     await _record(tx, role)
     return role
 
 
-async def change_role(tx: Transaction, identifier: UUID, *, capabilities: Iterable[str]) -> Role | None:
+async def change_role(
+    tx: Transaction, identifier: UUID, *, capabilities: Iterable[str], staff: bool | None = None
+) -> Role | None:
     """Set the capabilities of a role from the next request on; ``None`` when there is no such role."""
-    role = await store.change_role(tx, identifier, tuple(sorted(capabilities)))
+    role = await store.change_role(tx, identifier, tuple(sorted(capabilities)), staff=staff)
     if role is not None:
         await _record(tx, role)
     return role
@@ -69,5 +71,5 @@ async def record_revocation(tx: Transaction, grant: GrantRow) -> None:
 
 
 async def _record(tx: Transaction, role: Role) -> None:
-    changed = RoleChanged(role_id=str(role.id), name=role.name, capabilities=role.capabilities)
+    changed = RoleChanged(role_id=str(role.id), name=role.name, capabilities=role.capabilities, staff=role.staff)
     await tx.append(f"role-{role.id}", role.version - 1, [EventDraft(changed)])

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A named set of capabilities; ``version`` counts its changes and is its stream's version."""
+    """A named set of capabilities; ``version`` counts its changes and is its stream's version.
+
+    Whoever holds a role of ``staff`` needs a second factor.
+    """
 
     id: UUID
     name: str
     capabilities: tuple[str, ...]
     version: int
+    staff: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,19 @@ class EffectiveGrant:
 
 
 _INSERT_ROLE = text(
-    "insert into identity.roles (tenant_id, id, name, capabilities, version, created_at) "
-    "values (:tenant, :id, :name, cast(:capabilities as text[]), 1, :created_at) "
+    "insert into identity.roles (tenant_id, id, name, capabilities, version, staff, created_at) "
+    "values (:tenant, :id, :name, cast(:capabilities as text[]), 1, :staff, :created_at) "
     "on conflict (tenant_id, name) do nothing returning id"
 )
 _CHANGE_ROLE = text(
-    "update identity.roles set capabilities = cast(:capabilities as text[]), version = version + 1 "
-    "where tenant_id = :tenant and id = :id returning id, name, capabilities, version"
+    "update identity.roles set capabilities = cast(:capabilities as text[]), version = version + 1, "
+    "staff = coalesce(cast(:staff as boolean), staff) "
+    "where tenant_id = :tenant and id = :id returning id, name, capabilities, version, staff"
 )
-_ROLES = text("select id, name, capabilities, version from identity.roles where tenant_id = :tenant order by name")
-_ROLE = text("select id, name, capabilities, version from identity.roles where tenant_id = :tenant and id = :id")
+_ROLES = text(
+    "select id, name, capabilities, version, staff from identity.roles where tenant_id = :tenant order by name"
+)
+_ROLE = text("select id, name, capabilities, version, staff from identity.roles where tenant_id = :tenant and id = :id")
 _INSERT_GRANT = text(
     "insert into identity.grants (tenant_id, id, org_unit_id, person, role_id, subtree, expires_at, created_at) "
     "values (:tenant, :id, :org_unit, :person, :role, :subtree, :expires_at, :created_at)"
@@ -88,8 +95,8 @@ _EFFECTIVE = text(
 
 
 def _role(row: tuple[Any, ...]) -> Role:
-    identifier, name, capabilities, version = row
-    return Role(identifier, name, tuple(capabilities), version)
+    identifier, name, capabilities, version, staff = row
+    return Role(identifier, name, tuple(capabilities), version, staff)
 
 
 def _grant(row: tuple[Any, ...]) -> GrantRow:
@@ -106,17 +113,21 @@ async def insert_role(tx: Transaction, role: Role, *, created_at: datetime) -> b
             "id": role.id,
             "name": role.name,
             "capabilities": list(role.capabilities),
+            "staff": role.staff,
             "created_at": created_at,
         },
     )
     return result.first() is not None
 
 
-async def change_role(tx: Transaction, identifier: UUID, capabilities: tuple[str, ...]) -> Role | None:
-    """Set a role's capabilities; return it with its new version, or ``None`` when there is no such role."""
+async def change_role(
+    tx: Transaction, identifier: UUID, capabilities: tuple[str, ...], *, staff: bool | None
+) -> Role | None:
+    """Set a role's capabilities and, unless ``None``, whether it is staff's; ``None``: there is no such role."""
     row = (
         await tx.execute(
-            _CHANGE_ROLE, {"tenant": tx.scope.tenant, "id": identifier, "capabilities": list(capabilities)}
+            _CHANGE_ROLE,
+            {"tenant": tx.scope.tenant, "id": identifier, "capabilities": list(capabilities), "staff": staff},
         )
     ).first()
     return None if row is None else _role(tuple(row))

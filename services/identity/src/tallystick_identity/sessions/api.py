@@ -91,7 +91,11 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
             raise SessionOver
         return Response(None, status_code=204, cookies=session_cookies(credentials, csrf_key=csrf_key))
 
-    @post("/api/v1/auth/logout", opt={"capability": Capability.SESSION_OWN}, status_code=200)
+    @post(
+        "/api/v1/auth/logout",
+        opt={"capability": Capability.SESSION_OWN, "before_second_factor": True},
+        status_code=200,
+    )
     async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[bytes]:
         """End the session that makes the request."""
 

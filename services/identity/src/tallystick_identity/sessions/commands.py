@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 from tallystick_chassis.ids import PersonRef, new_id, new_secret
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import LoginSucceeded, SessionCreated, SessionEnd, SessionRevoked
 
+from tallystick_identity.factors.domain import MULTI_FACTOR, Need, needed
+from tallystick_identity.factors.store import has_factor_and_is_staff
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.roles.store import effective_grants
 from tallystick_identity.sessions import store
@@ -34,19 +36,22 @@ if TYPE_CHECKING:
 _REF_BYTES = 16
 
 
-class Method(enum.StrEnum):
-    """How somebody proved who he is: values of the ``amr`` claim (RFC 8176)."""
-
-    MAGIC_LINK = "otp"
+MAGIC_LINK = ("otp",)
+PASSWORD = ("pwd",)
+"""How somebody proved who they are by one factor: values of the ``amr`` claim (RFC 8176)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a browser is given: the session token and the refresh token, both secret."""
+    """What a browser is given: the session token and the refresh token, both secret.
+
+    ``need`` is what the session lacks before it may do anything.
+    """
 
     session_token: str
     refresh_token: str
     session_ref: str
+    need: Need | None = None
 
 
 class Sessions:
@@ -57,8 +62,8 @@ class Sessions:
         self._sealer = sealer
         self._refresh_key = refresh_key
 
-    async def open(self, tx: Transaction, person: PersonRow, *, method: Method, origin: Origin) -> Credentials:
-        """Open a session for a person who has just proved who he is."""
+    async def open(self, tx: Transaction, person: PersonRow, *, amr: tuple[str, ...], origin: Origin) -> Credentials:
+        """Open a session for a person who has just proved who they are, by the methods in ``amr``."""
         now = tx.clock()
         refresh = RefreshToken(tx.scope.tenant, new_id(), new_secret())
         session = Session(
@@ -66,7 +71,7 @@ class Sessions:
             person=person.person,
             session_ref="s_" + new_secret(_REF_BYTES),
             token_version=person.token_version,
-            amr=(method.value,),
+            amr=amr,
             refresh_hash=secret_hash(refresh.secret),
             previous_hash=None,
             refreshed_at=now,
@@ -75,8 +80,9 @@ class Sessions:
             ended_at=None,
         )
         await store.insert_session(tx, session)
-        await self._record_opening(tx, person, session, origin)
-        return await self._credentials(tx, session, refresh)
+        credentials = await self._credentials(tx, session, refresh)
+        await self._record_opening(tx, person, session, origin, need=credentials.need)
+        return credentials
 
     async def refresh(self, tx: Transaction, presented: RefreshToken) -> Credentials | None:
         """Rotate a refresh token; ``None`` when the session is over, or ends now because an old token came back."""
@@ -98,7 +104,11 @@ class Sessions:
         return await self._credentials(tx, session, RefreshToken(tx.scope.tenant, session.id, secret))
 
     async def _credentials(self, tx: Transaction, session: Session, refresh: RefreshToken) -> Credentials:
-        grants = await effective_grants(tx, session.person, now=tx.clock())
+        now = tx.clock()
+        has_factor, is_staff = await has_factor_and_is_staff(tx, session.person, now=now)
+        need = needed(has_factor=has_factor, is_staff=is_staff, amr=session.amr)
+        # A session that lacks its second factor carries no role: whoever checks the token alone gives it nothing.
+        grants = [] if need else await effective_grants(tx, session.person, now=now)
         token = self._signer.issue_session(
             person=session.person,
             tenant=tx.scope.tenant,
@@ -108,14 +118,19 @@ class Sessions:
             amr=session.amr,
             auth_time=int(session.created_at.timestamp()),
         )
-        return Credentials(token, str(refresh), session.session_ref)
+        return Credentials(token, str(refresh), session.session_ref, need)
 
-    async def _record_opening(self, tx: Transaction, person: PersonRow, session: Session, origin: Origin) -> None:
+    async def _record_opening(
+        self, tx: Transaction, person: PersonRow, session: Session, origin: Origin, *, need: Need | None
+    ) -> None:
+        """Record the session, and the sign-in: once, when it has shown all the factors that it needs."""
         streams: tuple[tuple[str, type[LoginSucceeded | SessionCreated]], ...] = (
             (f"login-{session.session_ref}", LoginSucceeded),
             (f"session-{session.session_ref}", SessionCreated),
         )
         for stream, kind in streams:
+            if need is not None and kind is LoginSucceeded:
+                continue
             event_id = new_id()
             sealed = {
                 field: await self._sealer.for_person(tx, person.person, event_id=event_id, field=field, value=value)
@@ -127,6 +142,8 @@ class Sessions:
                 ip=sealed["ip"],
                 user_agent=sealed["user_agent"],
             )
+            if isinstance(data, LoginSucceeded):
+                data = msgspec.structs.replace(data, multi_factor=MULTI_FACTOR in session.amr)
             await tx.append(
                 stream, 0, [EventDraft(data, id=event_id, subject=person.person, org_unit=person.home_unit)]
             )

@@ -10,6 +10,8 @@ from tallystick_chassis.http.tokens import TokenError
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
 
+from tallystick_identity.factors.domain import needed
+from tallystick_identity.factors.store import has_factor_and_is_staff
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.store import effective_grants
@@ -43,7 +45,9 @@ class Introspector:
                 return INACTIVE
             if not is_live(session, now=now) or not claims.tv == session.token_version == person.token_version:
                 return INACTIVE
-            grants = await effective_grants(tx, person.person, now=now)
+            has_factor, is_staff = await has_factor_and_is_staff(tx, person.person, now=now)
+            is_limited = needed(has_factor=has_factor, is_staff=is_staff, amr=session.amr) is not None
+            grants = [] if is_limited else await effective_grants(tx, person.person, now=now)
         return Introspection(
             active=True,
             tenant=claims.tid,
@@ -54,4 +58,5 @@ class Introspector:
             csrf_sha256=csrf_sha256(csrf_token(self._csrf_key, session.session_ref)),
             home_unit=person.home_unit,
             grants=tuple(Grant(grant.role_id, grant.capabilities, grant.units) for grant in grants),
+            limited=is_limited,
         )

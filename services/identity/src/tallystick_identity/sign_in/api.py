@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from tallystick_chassis.http.pages import Pages
 from tallystick_chassis.http.problems import FieldError
+from tallystick_chassis.http.route_limits import refuse_if_over
 
 from tallystick_identity.errors import InvalidInput, LinkNotAccepted
 from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
@@ -47,9 +48,13 @@ class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class VerifyAnswer(msgspec.Struct, frozen=True):
-    """Who is signed in; the tokens are in cookies, never here."""
+    """Who is signed in; the tokens are in cookies, never here.
+
+    ``second_factor`` says what the session must do before anything else: ``show`` one, or ``enrol`` one.
+    """
 
     person: str
+    second_factor: Literal["show", "enrol"] | None
 
 
 def sign_in_routes(
@@ -68,8 +73,10 @@ def sign_in_routes(
         async with duty.duty() as connection:
             tenant = await tenant_by_slug(connection, data.tenant)
         async with database.transaction(scope_before_sign_in(request, tenant or NO_TENANT)) as tx:
-            nonce = await sign_in.ask(tx, email=email, origin=origin_of(request))
-        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(nonce)])
+            asked = await sign_in.ask(tx, email=email, origin=origin_of(request))
+        # Raised after the commit: the count must stay.
+        refuse_if_over(asked.over, now_of=database)
+        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(asked.nonce or "")])
 
     @post("/api/v1/auth/verify", opt={"public": True}, status_code=200)
     async def verify(request: Request[Any, Any, Any], data: VerifyRequest) -> Response[VerifyAnswer]:
@@ -84,7 +91,9 @@ def sign_in_routes(
         if signed_in is None:
             raise LinkNotAccepted
         cookies = session_cookies(signed_in.credentials, csrf_key=csrf_key)
-        return Response(VerifyAnswer(signed_in.person), status_code=200, cookies=[*cookies, _nonce_cookie("")])
+        need = signed_in.credentials.need
+        answer = VerifyAnswer(signed_in.person, None if need is None else need.value)
+        return Response(answer, status_code=200, cookies=[*cookies, _nonce_cookie("")])
 
     @get("/sign-in/{tenant:str}", opt={"public": True})
     async def sign_in_page(tenant: str) -> Response[str]:

@@ -12,19 +12,23 @@ from uuid import UUID
 
 import msgspec
 from nacl.public import PublicKey, SealedBox
+from tallystick_chassis.budgets import LINK_RECIPIENT
+from tallystick_chassis.http.route_limits import record_exceeded
 from tallystick_chassis.ids import TenantId, new_id, new_secret
+from tallystick_chassis.rate_limits import Charge
 from tallystick_chassis.sealing import TenantKeyMissing
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import MagicLinkConsumed, MagicLinkRejected, MagicLinkRejection
 
 from tallystick_identity.people.domain import blind_index
 from tallystick_identity.people.store import find_by_ref
-from tallystick_identity.sessions.commands import Method
+from tallystick_identity.sessions.commands import MAGIC_LINK
 from tallystick_identity.sign_in import store
 from tallystick_identity.sign_in.domain import LIFETIME, LinkId, judge, secret_hash
 from tallystick_identity.tenants.store import slug_of
 
 if TYPE_CHECKING:
+    from tallystick_chassis.rate_limits import RateLimiter, Spent
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.transaction import Transaction
     from tallystick_contracts.generated.common import Sealed
@@ -40,6 +44,17 @@ NO_TENANT: Final = TenantId(UUID("00000000-0000-4000-8000-000000000000"))
 _NOBODY: Final = SealedBox(PublicKey(bytes([9]) + bytes(31)))
 
 
+ASK_ROUTE: Final = "POST /api/v1/auth/login"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What became of a request for a link: the nonce that binds it to the browser, or the budget that is spent."""
+
+    nonce: str | None
+    over: tuple[Spent, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SignedIn:
     """A link was good: who it was, and what the browser is given."""
@@ -51,13 +66,25 @@ class SignedIn:
 class SignIn:
     """The commands of sign-in, with what they need."""
 
-    def __init__(self, *, sealer: Sealer, sessions: Sessions, blind_index_key: bytes) -> None:
+    def __init__(self, *, sealer: Sealer, sessions: Sessions, blind_index_key: bytes, limiter: RateLimiter) -> None:
+        self._limiter = limiter
         self._sealer = sealer
         self._sessions = sessions
         self._blind_index_key = blind_index_key
 
-    async def ask(self, tx: Transaction, *, email: str, origin: Origin) -> str:
-        """Store a request for a link and return the nonce that binds it to the browser."""
+    async def ask(self, tx: Transaction, *, email: str, origin: Origin) -> Asked:
+        """Store a request for a link, unless the address has had its three of the hour.
+
+        Counted alike for an address that nobody has, in a tenant that does not exist too, so that it tells nothing.
+        What is over the budget voids no earlier link.
+        """
+        index = blind_index(self._blind_index_key, tx.scope.tenant, email)
+        spent = await self._limiter.count(tx, [Charge(LINK_RECIPIENT, index.hex())])
+        over = [one for one in spent if one.is_over]
+        if over:
+            if await slug_of(tx) is not None:
+                await record_exceeded(tx, self._sealer, over, route=ASK_ROUTE, address=origin.ip)
+            return Asked(None, tuple(over))
         nonce = new_secret()
         event_id = new_id()
         now = tx.clock()
@@ -65,7 +92,7 @@ class SignIn:
             tx,
             store.NewRequest(
                 id=new_id(),
-                email_index=blind_index(self._blind_index_key, tx.scope.tenant, email),
+                email_index=index,
                 nonce_hash=secret_hash(nonce),
                 event_id=event_id,
                 sealed_email=await self._sealed(tx, event_id, "email", email),
@@ -74,7 +101,7 @@ class SignIn:
                 expires_at=now + LIFETIME,
             ),
         )
-        return nonce
+        return Asked(nonce, ())
 
     async def use(self, tx: Transaction, link: LinkId, *, token: str, nonce: str, origin: Origin) -> SignedIn | None:
         """Use a link once; ``None`` when it is refused, for a reason that only the record knows.
@@ -95,7 +122,7 @@ class SignIn:
             return None
         await store.consume(tx, link.request, now=now)
         await self._record_use(tx, link, person, origin)
-        credentials = await self._sessions.open(tx, person, method=Method.MAGIC_LINK, origin=origin)
+        credentials = await self._sessions.open(tx, person, amr=MAGIC_LINK, origin=origin)
         return SignedIn(person.person, credentials)
 
     async def _sealed(self, tx: Transaction, event_id: UUID, field: str, value: str) -> bytes | None:

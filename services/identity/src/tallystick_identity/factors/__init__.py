@@ -1,0 +1,1 @@
+"""Second factors: one-time codes by an app, recovery codes, passkeys."""

@@ -1,0 +1,100 @@
+"""The rules of second factors: one-time codes of the moment, each good once (RFC 6238), and recovery codes."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import pyotp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MULTI_FACTOR: Final = "mfa"
+"""The ``amr`` value (RFC 8176) of a session that has shown two factors."""
+
+STEP_S: Final = 30
+_DRIFT_STEPS: Final = 1
+"""An authenticator's clock may be one step off, either way."""
+
+RECOVERY_CODES: Final = 10
+_CODE_BYTES: Final = 10  # 80 bits: 16 characters of base32
+_GROUP: Final = 4
+
+
+class Kind(enum.StrEnum):
+    """What a second factor is."""
+
+    TOTP = "totp"
+    PASSKEY = "passkey"
+
+
+class Need(enum.StrEnum):
+    """What a session with one factor must do before anything else."""
+
+    SHOW = "show"
+    ENROL = "enrol"
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A stored factor. ``last_step`` is the newest time step whose code was used; pending until ``active_at``."""
+
+    id: UUID
+    person: str
+    kind: Kind
+    label_ciphertext: bytes | None
+    seed_ciphertext: bytes | None
+    codes_ciphertext: bytes | None
+    last_step: int
+    challenge: bytes | None
+    credential_id: bytes | None
+    public_key: bytes | None
+    sign_count: int
+    created_at: datetime
+    active_at: datetime | None
+
+
+def needed(*, has_factor: bool, is_staff: bool, amr: Sequence[str]) -> Need | None:
+    """Say what a session with ``amr`` lacks: whoever has a second factor shows it; staff must have one (X-01)."""
+    if MULTI_FACTOR in amr or not (has_factor or is_staff):
+        return None
+    return Need.SHOW if has_factor else Need.ENROL
+
+
+def new_seed() -> str:
+    """Return a fresh seed: 160 bits in base32, as RFC 4226 §4 recommends."""
+    return pyotp.random_base32()
+
+
+def provisioning_uri(seed: str, *, issuer: str) -> str:
+    """Return the ``otpauth://`` address that authenticators read. It names the issuer and nobody."""
+    return pyotp.TOTP(seed).provisioning_uri(name="account", issuer_name=issuer)
+
+
+def accepted_step(seed: str, code: str, *, last_step: int, now: datetime) -> int | None:
+    """Return the time step that ``code`` belongs to, if it is near enough and newer than every one used before."""
+    totp, present = pyotp.TOTP(seed), int(now.timestamp()) // STEP_S
+    found = None
+    for step in range(present - _DRIFT_STEPS, present + _DRIFT_STEPS + 1):
+        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode()) and step > last_step:
+            found = step
+    return found
+
+
+def new_recovery_codes() -> tuple[str, ...]:
+    """Return ten codes of 80 random bits, in groups of four characters."""
+    texts = (base64.b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower() for _ in range(RECOVERY_CODES))
+    return tuple("-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP)) for text in texts)
+
+
+def recovery_hash(key: bytes, factor: UUID, code: str) -> bytes:
+    """Return what is stored of a recovery code: 32 bytes that need the server's key. Case and hyphens do not count."""
+    plain = "".join(code.split()).replace("-", "").lower()
+    return hmac.digest(key, b"tallystick recovery v1\x00" + factor.bytes + plain.encode(), "sha256")
