@@ -220,6 +220,19 @@ async def test_two_writers_that_both_remember_the_log_take_turns(
     expect_whole(stored)
 
 
+async def test_what_another_writer_recorded_is_no_gap(
+    make_writer: Callable[[], LedgerWriter], source: FakeSource, tenant: TenantId, reader: LedgerReader
+) -> None:
+    first, second = make_writer(), make_writer()
+    await first.record(tenant, L, source.compliance(tenant, 2))
+    await second.record(tenant, L, source.compliance(tenant, 2))
+    await first.record(tenant, L, source.compliance(tenant, 2))
+    assert source.asked == 0
+    (stored,) = await reader.logs(tenant)
+    assert len(stored.lines) == 6
+    expect_whole(stored)
+
+
 async def test_batches_given_at_once_are_built_ahead_and_recorded_in_order(
     writer: LedgerWriter, source: FakeSource, tenant: TenantId, reader: LedgerReader
 ) -> None:
@@ -351,7 +364,7 @@ async def test_a_connection_that_dies_between_any_two_statements_leaves_nothing_
         return await original(connection, *args, **keywords)
 
     monkeypatch.setattr(store, step, dying)
-    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+    with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)):
         await writer.record(tenant, L, arrivals)
     monkeypatch.undo()
     (stored,) = await reader.logs(tenant)

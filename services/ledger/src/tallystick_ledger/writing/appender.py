@@ -129,6 +129,8 @@ class Appender:
         if tail.log.period is not None and tail.log.period != period_to_write(tail.log, now):
             return None  # a month has begun
         done = plan(arrivals, tail.heads)
+        if done.gaps:
+            return None  # another writer may have filled them: the database knows
         if not done.fresh:
             return _Ahead(done, None, now, line.generation)
         batch = self._build(tail, done, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,13 @@ async def raw_connection(duty: DutyDatabase) -> AsyncIterator[asyncpg.Connection
             raise asyncpg.InterfaceError(msg)
         try:
             yield raw
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, asyncio.CancelledError):
+            # Nobody knows what it will answer next.
+            await connection.invalidate()
+            raise
         finally:
             # SQLAlchemy did not see it die, and would hand it out again.
-            if raw.is_closed():
+            if raw.is_closed() and not connection.invalidated:
                 await connection.invalidate()
 
 
