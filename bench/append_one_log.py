@@ -6,8 +6,7 @@ worker does: one on its way to the disk, one being built. The reference inserts 
 without constraint, index, trigger or policy, one batch after another on a connection for each log, and commits each
 (append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns of ten, with fsync on.
 
-TALLY_BENCH_BATCHES is the number of batches for each log (200). TALLY_BENCH_WITHOUT_CORRELATION=1 drops the index
-`entries_correlation` first, which guards nothing: what the writer will be when the search table has replaced it.
+TALLY_BENCH_BATCHES is the number of batches in all (200).
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from tallystick_contracts.message import LogKind
 from tallystick_ledger.writing.arrival import Arrival
 from tallystick_ledger.writing.writer import LedgerWriter
 
-from bench.append import BARE, BATCH, BareInserts, bare_rows, batches, connect, ledger_writer, make_tables
+from bench.append import BARE, BATCH, BareInserts, bare_rows, batches, ledger_writer, make_tables
 from bench.measure import Measure, Result, result
 
 GOAL_ONE: Final = 0.50
@@ -65,10 +64,6 @@ def _take(name: str, logs: int, goal: float) -> Result:
 
 async def _measure(databases: Databases, ca_file: Path, logs: int, rounds: int) -> tuple[list[float], list[float]]:
     await make_tables(databases, ca_file)
-    if os.environ.get("TALLY_BENCH_WITHOUT_CORRELATION"):
-        superuser = await connect(databases, ca_file)
-        await superuser.execute("drop index ledger.entries_correlation")
-        await superuser.close()
     tenants = [TenantId(uuid4()) for _ in range(logs)]
     bare = [await BareInserts.on(databases, ca_file) for _ in range(logs)]
     writer_s, bare_s = [], []

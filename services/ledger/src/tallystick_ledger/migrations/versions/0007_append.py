@@ -1,14 +1,14 @@
 """One round trip for a batch: the writer's insert as a function that looks first whether the log ends where it thinks.
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: 0007
+Revises: 0006
 """
 
 from alembic import op
 from tallystick_chassis.policies import duty_role
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 
 SERVICE = "ledger"
 
