@@ -12,9 +12,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench.documented import write_table
 from bench.measure import Measure, Result
 
-MODULES: Final = ("bench.append_one_log", "bench.replay")
+MODULES: Final = ("bench.append_one_log", "bench.append_growth", "bench.replay")
 """The modules of measures; each has its ``Measure`` or several."""
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"
@@ -25,7 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     measures = _measures()
     parser.add_argument("--only", choices=sorted(measures), help="take one measure and keep the others' last results")
-    only = parser.parse_args().only
+    parser.add_argument("--table", action="store_true", help="write the last results into the docs, measuring nothing")
+    arguments = parser.parse_args()
+    if arguments.table:
+        write_table(_latest())
+        return 0
+    only = arguments.only
     console = Console()
     results = {} if only is None else {row.name: row for row in _latest()}
     for name, measure in measures.items():
@@ -34,6 +40,7 @@ def main() -> int:
             results[name] = measure.take()
     LATEST.parent.mkdir(exist_ok=True)
     LATEST.write_bytes(msgspec.json.format(msgspec.json.encode(list(results.values())), indent=2) + b"\n")
+    write_table(results.values())
     console.print(_table(results.values()))
     return 0 if all(row.met for row in results.values()) else 1
 

@@ -11,15 +11,15 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Final
 
 import msgspec
-from tallystick_tlog import FIRST_PREV, CompactRange, build_line, leaf_hash, to_base64
-from tallystick_tlog.samples import ORIGIN, RECORDED, SIGNER, checkpoint
+from tallystick_cli.bench.make_log import make_log
+from tallystick_tlog import to_base64
+from tallystick_tlog.samples import SIGNER
 
 from bench.measure import Measure, Result, result
 
@@ -27,12 +27,10 @@ GOAL: Final = 0.50
 GOAL_TWO: Final = 0.80
 MOST_MIB: Final = 150
 _CHUNK_BYTES: Final = 512 * 1024
-_LEAVES_AT_ONCE: Final = 4096
 _PAIR: Final = 2
 _ROUNDS: Final = 5
 _BARE: Final = re.compile(r"bare: (\S+) s by the processor, (\S+) s by the clock")
 _REFERENCE: Final = "bare SHA-256 of the same leaves and nodes, one core"
-_UUID: Final = "0192f3a0-4444-7000-8000-{:012}"
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -59,7 +57,7 @@ def _take(name: str, goal: float, jobs: int) -> Result:
     entries = int(os.environ.get("TALLY_BENCH_ENTRIES", "1000000"))
     with tempfile.TemporaryDirectory(prefix="tally-bench-") as made:
         folder = Path(made)
-        _write_log(folder, entries)
+        make_log(folder, entries, lambda _more: None)
         reference = [sys.executable, "-m", "bench.replay", str(folder)]
         command = [sys.executable, "-c", "from tallystick_cli.main import app; app()"]
         verify = [*command, "audit", "verify", str(folder), "--key", str(SIGNER.verifier), "--json"]
@@ -113,32 +111,6 @@ def _fold_pairs(rows: list[list[bytes]]) -> None:
             rows.append([])
         rows[level + 1] += folded
         rows[level] = row[len(row) & ~1 :]
-
-
-def _events(entries: int) -> Iterator[bytes]:
-    for number in range(entries):
-        person, other = _UUID.format(number % 997), _UUID.format(number)
-        yield (
-            f'{{"actor":"{person}","correlation":"{other}","data":{{"answer_hash":"{other}","question":"q07",'
-            f'"score":{number % 100},"state":"final"}},"id":"{other}","org_unit":"{person}","source":"assessment",'
-            f'"stream":"submission:{number}","stream_version":3,"time":"2026-11-21T23:34:05Z",'
-            f'"type":"assessment.submission.finalised","v":1}}'
-        ).encode()
-
-
-def _write_log(folder: Path, entries: int) -> None:
-    tree, prev = CompactRange(), FIRST_PREV
-    leaves: list[bytes] = []
-    with (folder / "entries.ndjson").open("wb") as file:
-        for seq, event in enumerate(_events(entries)):
-            line = build_line(event, ORIGIN, prev, RECORDED, seq, seq + 1)
-            prev = leaf_hash(line)
-            file.write(line + b"\n")
-            leaves.append(prev)
-            if len(leaves) == _LEAVES_AT_ONCE:
-                tree, leaves = tree.extend(leaves), []
-    (folder / "checkpoint").write_bytes(checkpoint(tree.extend(leaves)))
-    (folder / "ledger.vkey").write_text(f"{SIGNER.verifier}\n")
 
 
 def _run(command: list[str]) -> Run:

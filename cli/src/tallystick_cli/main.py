@@ -3,6 +3,7 @@
 import typer
 
 from tallystick_cli.audit.commands import app as audit_app
+from tallystick_cli.bench.commands import app as bench_app
 from tallystick_cli.operator.commands import register
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(audit_app, name="audit")
+app.add_typer(bench_app, name="bench")
 
 
 @app.callback()

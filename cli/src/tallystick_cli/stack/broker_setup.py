@@ -10,9 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
 from tallystick_contracts.topology import (
-    ACK_WAIT_S,
     DURABLES,
-    MAX_ACK_PENDING,
     RECEIPT_MAX_AGE_S,
     RECEIPT_STREAM,
     STREAM_SUBJECTS,
@@ -87,7 +85,7 @@ async def _put_durable(jetstream: JetStreamContext, durable: Durable) -> None:
             filter_subjects=list(durable.filter_subjects),
             ack_policy=AckPolicy.EXPLICIT,
             deliver_policy=DeliverPolicy.ALL,
-            ack_wait=ACK_WAIT_S,
-            max_ack_pending=MAX_ACK_PENDING,
+            ack_wait=durable.ack_wait_s,
+            max_ack_pending=durable.max_ack_pending,
         ),
     )

@@ -88,6 +88,10 @@ class Delivery:
         """Ask for the message again after ``delay_s`` seconds."""
         await self._send(lambda: self._message.nak(delay=delay_s))
 
+    async def keep(self) -> None:
+        """Tell the server that the message is being worked on: its time to be acknowledged begins anew."""
+        await self._send(self._message.in_progress)
+
     async def term(self) -> None:
         """Tell the server never to deliver the message again."""
         await self._send(self._message.term)

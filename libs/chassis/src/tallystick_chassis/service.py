@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
     from tallystick_contracts.envelope import Event
 
-    from tallystick_chassis.bus import Bus, Pull
+    from tallystick_chassis.bus import Bus
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.http.introspection import Authenticator
@@ -41,6 +41,13 @@ class Job:
     interval_s: float = 1.0
 
 
+class Closable(Protocol):
+    """What must be closed before the connection to NATS is: a ``Pull``, or a job with something in hand."""
+
+    async def close(self) -> None:
+        """Give back what is in hand."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wiring:
     """What a service brings: its routes, the events it handles, its jobs.
@@ -48,8 +55,8 @@ class Wiring:
     ``handlers`` are by event type (``identity.user.created``). ``miss_tables`` are the service's tables with
     ``(tenant_id, id)`` in which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others
     ask identity. ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the
-    worker's own connection to NATS (the ledger's writer); what it adds to the list of pulls is closed with the
-    process. ``state`` declares what an auditor may compare with the ledger.
+    worker's own connection to NATS (the ledger's writer); what it adds to the list is closed with the process, in
+    order. ``state`` declares what an auditor may compare with the ledger.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -58,7 +65,7 @@ class Wiring:
     miss_tables: Sequence[str] = ()
     authenticator: Authenticator | None = None
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
-    bus_jobs: Callable[[Bus, list[Pull]], Sequence[Job]] | None = None
+    bus_jobs: Callable[[Bus, list[Closable]], Sequence[Job]] | None = None
     state: Sequence[StateKind] = ()
 
 

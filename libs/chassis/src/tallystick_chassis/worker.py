@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tallystick_chassis.bus import Pull
-    from tallystick_chassis.service import Runtime, Wiring
+    from tallystick_chassis.service import Closable, Runtime, Wiring
 
 RELAY_INTERVAL_S: Final = 0.05
 _RETRY_INTERVAL_S: Final = 2.0
@@ -46,7 +46,7 @@ async def run_worker(runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> N
     """
     settings = runtime.settings
     bus = Bus(settings.nats_url, name=runtime.service, seed=settings.nats_seed, ca_file=settings.ca_file)
-    pulls: list[Pull] = []
+    pulls: list[Closable] = []
     try:
         jobs = [*chassis_jobs(runtime, wiring, bus, pulls), *wiring.jobs]
         if wiring.bus_jobs is not None:
@@ -58,7 +58,7 @@ async def run_worker(runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> N
         await bus.close()
 
 
-def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Pull]) -> list[Job]:
+def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Closable]) -> list[Job]:
     """Return what every service does; ``pulls`` gets what must be closed at the end.
 
     Raises:
@@ -71,8 +71,9 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Pull]) 
         raise SettingsError([f"setting {missing} is missing: the worker cannot verify receipts without it"])
 
     def pull_of(stream: str, durable: str) -> Pull:
-        pulls.append(bus.pull(stream=stream, durable=durable))
-        return pulls[-1]
+        pull = bus.pull(stream=stream, durable=durable)
+        pulls.append(pull)
+        return pull
 
     relay = Relay(
         duty=duty,

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from uuid import UUID
 
@@ -66,6 +66,8 @@ class Durable:
     stream: str
     filter_subjects: tuple[str, ...]
     filters: tuple[Filter, ...] = ()
+    ack_wait_s: int = ACK_WAIT_S
+    max_ack_pending: int = MAX_ACK_PENDING
 
     @property
     def pull_subject(self) -> str:
@@ -134,7 +136,8 @@ DURABLES: tuple[Durable, ...] = (
         _ERASURE,
         Filter("assessment", "submission"),  # its own: scoring follows the submission
     ),
-    _events("ledger", ServiceName.LEDGER, Filter()),
+    # The writer answers within 2 s; what a killed one had in hand must be with another within 5 s (docs/adr/0024).
+    replace(_events("ledger", ServiceName.LEDGER, Filter()), ack_wait_s=3, max_ack_pending=10_000),
     _events("ledger-directory", ServiceName.LEDGER, _TENANT, _TENANT_KEY, _ERASURE),
     _events(
         "verification",

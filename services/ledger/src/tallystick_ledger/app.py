@@ -34,8 +34,9 @@ from tallystick_ledger.writing.writer import LedgerWriter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tallystick_chassis.bus import Bus, Pull
+    from tallystick_chassis.bus import Bus
     from tallystick_chassis.catch_up import FeedClient
+    from tallystick_chassis.service import Closable
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
@@ -71,7 +72,7 @@ def wire(runtime: Runtime) -> Wiring:
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
-        bus_jobs=lambda bus, pulls: _writer_jobs(runtime, settings, bus, pulls),
+        bus_jobs=lambda bus, closing: _writer_jobs(runtime, settings, bus, closing),
     )
 
 
@@ -106,12 +107,13 @@ def _writer(runtime: Runtime, settings: Settings, feeds: FeedClient) -> LedgerWr
     )
 
 
-def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, pulls: list[Pull]) -> Sequence[Job]:
+def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, closing: list[Closable]) -> Sequence[Job]:
     urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
     writer = _writer(runtime, settings, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
-    pulls.append(pull)
-    return (Job("writer", WriterJob(writer=writer, source=pull, receipts=bus).step, interval_s=0.0),)
+    writing = WriterJob(writer=writer, source=pull, receipts=bus)
+    closing += (writing, pull)
+    return (Job("writer", writing.step, interval_s=0.0),)
 
 
 GUARDS: Final = frozenset(

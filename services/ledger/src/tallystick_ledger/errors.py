@@ -32,6 +32,10 @@ class LedgerStateError(RuntimeError):
     """The ledger's own tables contradict each other. Nothing is recorded until someone has looked."""
 
 
+class LogBusyError(Exception):
+    """Another process holds the log's lock longer than we wait for it; try again."""
+
+
 class LogNotFound(NotFound):
     """No such log for this person."""
 

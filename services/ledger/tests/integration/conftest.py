@@ -187,8 +187,14 @@ def tenant() -> TenantId:
 
 
 @pytest.fixture
-def writer(duty: DutyDatabase, source: FakeSource, clock: SettableClock) -> LedgerWriter:
-    return LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, signer=signer_of(SEED), clock=clock)
+def make_writer(duty: DutyDatabase, source: FakeSource, clock: SettableClock) -> Callable[[], LedgerWriter]:
+    """Make a writer that remembers nothing, as one in a new process."""
+    return lambda: LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, signer=signer_of(SEED), clock=clock)
+
+
+@pytest.fixture
+def writer(make_writer: Callable[[], LedgerWriter]) -> LedgerWriter:
+    return make_writer()
 
 
 @dataclass(frozen=True)
@@ -211,6 +217,13 @@ class LedgerReader:
     """Reads the tables past every policy, for tests to compare."""
 
     superuser: asyncpg.Connection
+
+    async def count(self, tenants: Sequence[TenantId]) -> int:
+        """Return how many entries the tenants' logs have."""
+        count: int = await self.superuser.fetchval(
+            "select coalesce(sum(size), 0)::bigint from ledger.logs where tenant_id = any($1)", tenants
+        )
+        return count
 
     async def logs(self, tenant: TenantId) -> list[StoredLog]:
         """Return the tenant's logs, compliance first, then by period."""

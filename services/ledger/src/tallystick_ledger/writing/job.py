@@ -1,67 +1,50 @@
-"""The writer's loop: fetch from the durable, record, acknowledge, give receipts, in this order."""
+"""The writer's loop: fetch from the durable, sort by log, and let each log's lane record at its own pace.
+
+Any number of processes share the durable. Whoever has a message in hand records it, and the log's lock and the feeds'
+numbers make one order of it (docs/adr/0024).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
 from tallystick_chassis.bus import MAX_BATCH, BusUnavailableError
 from tallystick_chassis.ids import TenantId
 
-from tallystick_ledger.errors import Refusal, RefusedEventError
+from tallystick_ledger.errors import RefusedEventError
 from tallystick_ledger.writing.arrival import read_message, tenant_of
-from tallystick_ledger.writing.receipts import Committed, receipt_messages
+from tallystick_ledger.writing.lane import Lane
+from tallystick_ledger.writing.message import backoff_s
+from tallystick_ledger.writing.receipts import receipt_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from tallystick_chassis.bus import BusMessage
     from tallystick_contracts.message import LogKind
 
     from tallystick_ledger.writing.arrival import Arrival
-    from tallystick_ledger.writing.writer import LedgerWriter, Outcome
+    from tallystick_ledger.writing.message import Message, ReceiptPublisher, Source
+    from tallystick_ledger.writing.receipts import Committed
+    from tallystick_ledger.writing.writer import LedgerWriter
 
 FETCH_WAIT_S: Final = 1.0
+TEND_AFTER_S: Final = 2.0
+"""After how long the broker hears of a message in hand; less than the durable's ack_wait, so nobody else gets it."""
+
 PLATFORM_TENANT: Final = TenantId(UUID(int=0))
 """Where a message is quarantined whose subject names no tenant."""
 
-_RETRY_S: Final = 1.0
-_RETRY_MAX_S: Final = 30.0
-_TRIES_FOR_A_GAP: Final = 5
+_MOST_IN_HAND: Final = 3 * MAX_BATCH
+_TEND_WHEN_FULL_S: Final = 0.5
+_LOOK_S: Final = 0.1
 _RECEIPT_TIMEOUT_S: Final = 5.0
+_CLOSING_S: Final = 3.0
 
 log = structlog.get_logger(__name__)
-
-
-class Message(Protocol):
-    """One delivery of the durable (``tallystick_chassis.bus.Delivery``)."""
-
-    @property
-    def subject(self) -> str: ...  # noqa: D102 - as in `bus.Delivery`
-    @property
-    def payload(self) -> bytes: ...  # noqa: D102 - as in `bus.Delivery`
-    @property
-    def headers(self) -> Mapping[str, str]: ...  # noqa: D102 - as in `bus.Delivery`
-    @property
-    def delivered(self) -> int: ...  # noqa: D102 - as in `bus.Delivery`
-    async def ack(self) -> None: ...  # noqa: D102 - as in `bus.Delivery`
-    async def nak(self, delay_s: float) -> None: ...  # noqa: D102 - as in `bus.Delivery`
-
-
-class Source(Protocol):
-    """The durable ``ledger``."""
-
-    async def fetch(self, limit: int, wait_s: float) -> Sequence[Message]:
-        """Return what there is, or what comes within ``wait_s``."""
-
-
-class ReceiptPublisher(Protocol):
-    """Where receipts go."""
-
-    async def publish_batch(self, messages: Sequence[BusMessage], *, timeout_s: float) -> None:
-        """Store all or none, or raise ``BusUnavailableError``."""
 
 
 class WriterJob:
@@ -71,10 +54,12 @@ class WriterJob:
         self._writer = writer
         self._source = source
         self._receipts = receipts
+        self._lanes: dict[tuple[TenantId, LogKind], Lane] = {}
 
     async def step(self) -> bool:
-        """Record one fetch; say whether there was anything."""
-        messages = await self._source.fetch(MAX_BATCH, FETCH_WAIT_S)
+        """Take one fetch in hand; say whether there was anything, or still is."""
+        room = await self._make_room()
+        messages = await self._source.fetch(min(MAX_BATCH, room), FETCH_WAIT_S if not self._lanes else _LOOK_S)
         groups: defaultdict[tuple[TenantId, LogKind], list[tuple[Arrival, Message]]] = defaultdict(list)
         for message in messages:
             try:
@@ -83,40 +68,36 @@ class WriterJob:
                 await self._refuse(message, error)
                 continue
             groups[arrival.tenant, arrival.log_kind].append((arrival, message))
-        for (tenant, kind), group in groups.items():
-            await self._record(tenant, kind, group)
-        return bool(messages)
+        for key, group in groups.items():
+            if key not in self._lanes:
+                self._lanes[key] = Lane(*key, writer=self._writer, give_receipts=self._give_receipts)
+            await self._lanes[key].take(group)
+        return bool(messages or self._lanes)
 
-    async def _record(self, tenant: TenantId, kind: LogKind, group: Sequence[tuple[Arrival, Message]]) -> None:
-        try:
-            outcome = await self._writer.record(tenant, kind, [arrival for arrival, _ in group])
-            await self._quarantine(outcome, {id(arrival): message for arrival, message in group})
-        except Exception as error:
-            # The consumer loop: other tenants' logs go on, and this one is tried again.
-            log.exception("ledger_batch_failed", tenant=str(tenant), kind=kind.value, error=type(error).__name__)
-            for _, message in group:
-                await message.nak(_backoff_s(message))
-            return
-        held = {id(arrival) for arrival in outcome.held}
-        for arrival, message in group:
-            if id(arrival) in held and message.delivered < _TRIES_FOR_A_GAP:
-                await message.nak(_backoff_s(message))
-            else:
-                # What stays behind a gap is let go at last: without a receipt its outbox row publishes it again.
-                await message.ack()
-        await self._give_receipts(outcome.committed)
+    async def close(self) -> None:
+        """End what is under way, and give the rest back for another process to record."""
+        if tasks := {task for lane in self._lanes.values() for task in lane.tasks}:
+            _, late = await asyncio.wait(tasks, timeout=_CLOSING_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for lane in self._lanes.values():
+            await lane.give_back()
+        self._lanes.clear()
 
-    async def _quarantine(self, outcome: Outcome, messages: Mapping[int, Message]) -> None:
-        for arrival in outcome.conflicts:
-            error = RefusedEventError(Refusal.CONFLICT, "another event has this number or this id")
-            message = messages.get(id(arrival))
-            await self._writer.quarantine(
-                arrival.tenant,
-                error,
-                subject=message.subject if message else "",
-                source_seq=arrival.source_seq,
-                body=arrival.body,
-            )
+    async def _make_room(self) -> int:
+        while True:
+            self._lanes = {key: lane for key, lane in self._lanes.items() if lane.tasks}
+            room = _MOST_IN_HAND - sum(lane.in_hand for lane in self._lanes.values())
+            for lane in self._lanes.values():
+                if lane.oldest_s > (TEND_AFTER_S if room > 0 else _TEND_WHEN_FULL_S):
+                    held = lane.in_hand
+                    await lane.tend()
+                    room += held - lane.in_hand
+            if room > 0:
+                return room
+            under_way = {task for lane in self._lanes.values() for task in lane.tasks}
+            await asyncio.wait(under_way, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def _refuse(self, message: Message, error: RefusedEventError) -> None:
         tenant = tenant_of(message.subject) or PLATFORM_TENANT
@@ -125,7 +106,7 @@ class WriterJob:
         except Exception as failure:
             # The consumer loop: the broker keeps it until it can be kept here.
             log.exception("ledger_quarantine_failed", tenant=str(tenant), error=type(failure).__name__)
-            await message.nak(_backoff_s(message))
+            await message.nak(backoff_s(message))
             return
         await message.ack()
 
@@ -138,7 +119,3 @@ class WriterJob:
                 # The sources publish again what has no receipt, and get it then.
                 log.warning("ledger_receipts_not_sent", error=str(error))
                 return
-
-
-def _backoff_s(message: Message) -> float:
-    return min(_RETRY_S * message.delivered**2, _RETRY_MAX_S)

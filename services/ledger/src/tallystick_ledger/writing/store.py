@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 _EVENT_OFFSET: Final = len(b'{"event":')
 
+# A process that is frozen, not dead, holds its transaction's locks as long as the server lets it.
+_LIMIT_WAITING: Final = """
+select set_config('lock_timeout', '500ms', true), set_config('idle_in_transaction_session_timeout', '3s', true)
+"""
 _LOCK_NEWEST: Final = """
 select id, period, origin, size, head, last_recorded, opened_at, closed_at
 from ledger.logs
@@ -60,48 +64,7 @@ left join ledger.source_heads as heads
 """
 # Each value is a parameter, but for the lines: asyncpg inspects every element of an array, and a dozen arrays cost more
 # than everything else together. So hashes come as one row of bytes, and texts and numbers with line feeds between.
-_APPEND: Final = """
-with
-heads as (
-    insert into ledger.source_heads (tenant_id, source, aggregate, last_seq)
-    select $1, feeds.source, feeds.aggregate, feeds.last_seq
-    from unnest($18::text[], $19::text[], $20::bigint[]) as feeds (source, aggregate, last_seq)
-    on conflict (tenant_id, source, aggregate) do update set last_seq = excluded.last_seq
-),
-nodes as (
-    insert into ledger.tree_hashes (tenant_id, log_id, level, index, hash)
-    select $1, $2, new.level, new.index, new.hash
-    from unnest($21::smallint[], $22::bigint[], $23::bytea[]) as new (level, index, hash)
-),
-signed as (
-    insert into ledger.checkpoints (tenant_id, log_id, size, start, root, frontier, note, signed_at)
-    values ($1, $2, $24, $4, $25, $26, $27, $28)
-)
-insert into ledger.entries (
-    tenant_id, log_id, origin, seq, recorded, line, leaf_hash, prev_hash, event_size,
-    source, aggregate, source_seq, event_id, type, actor, subject, correlation, org_unit_id
-)
-select
-    $1, $2, $3, $4 + new.place - 1, $5, new.line,
-    substr($7::bytea, (new.place * 32 + 1)::integer, 32), substr($7::bytea, (new.place * 32 - 31)::integer, 32),
-    new.event_size, new.source, new.aggregate, new.source_seq, new.event_id, new.type, new.actor, new.subject,
-    new.correlation, coalesce(new.org_unit_id, $1)
-from unnest(
-    $6::bytea[],
-    string_to_array($8, E'\\n')::integer[],
-    string_to_array($9, E'\\n'),
-    string_to_array($10, E'\\n'),
-    string_to_array($11, E'\\n')::bigint[],
-    string_to_array($12, E'\\n')::uuid[],
-    string_to_array($13, E'\\n'),
-    string_to_array($14, E'\\n'),
-    string_to_array($15, E'\\n', ''),
-    string_to_array($16, E'\\n', ''),
-    string_to_array($17, E'\\n', '')::uuid[]
-) with ordinality as new (
-    line, event_size, source, aggregate, source_seq, event_id, type, actor, subject, correlation, org_unit_id, place
-)
-"""
+_APPEND: Final = f"select ledger.append({', '.join(f'${n}' for n in range(1, 29))})"
 _FIND: Final = """
 select
     logs.id as log_id, entries.seq, entries.source, entries.aggregate, entries.source_seq,
@@ -160,7 +123,11 @@ async def lock_log(
 
     The newest log of its kind is locked in any case, so one writer at a time numbers a tenant's events of a kind, also
     around the end of a month. The clock is read under the lock.
+
+    Raises:
+        asyncpg.LockNotAvailableError: another transaction holds the log.
     """
+    await connection.execute(_LIMIT_WAITING)
     while True:
         row = await connection.fetchrow(_LOCK_NEWEST, tenant, kind.value)
         newest = _log(tenant, kind, row) if row is not None else None
@@ -215,10 +182,16 @@ async def read_state(
     return tree, {Feed(row["source"], row["aggregate"]): row["last_seq"] for row in rows}
 
 
-async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> None:
-    """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head."""
+async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> bool:
+    """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head.
+
+    ``False`` if the log does not end where the batch begins; then nothing is stored.
+
+    Raises:
+        asyncpg.LockNotAvailableError: another transaction holds the log.
+    """
     heads = {arrival.feed: arrival.source_seq for arrival in batch.arrivals}
-    await connection.execute(
+    stored: bool = await connection.fetchval(
         _APPEND,
         *_entry_parameters(batch),
         [feed.source for feed in heads],
@@ -233,6 +206,7 @@ async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: dat
         batch.note,
         signed_at,
     )
+    return stored
 
 
 def _entry_parameters(batch: Batch) -> tuple[object, ...]:

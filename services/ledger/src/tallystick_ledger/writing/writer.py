@@ -6,7 +6,7 @@ knows of the feeds is what is recorded, so nothing has to be remembered outside 
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -15,15 +15,13 @@ import structlog
 from tallystick_chassis.catch_up import FeedUnavailableError
 
 from tallystick_ledger.errors import RefusedEventError
-from tallystick_ledger.logs.domain import recorded_at
 from tallystick_ledger.writing import store
+from tallystick_ledger.writing.appender import Appender
 from tallystick_ledger.writing.arrival import read_event
-from tallystick_ledger.writing.batch import build_batch
-from tallystick_ledger.writing.plan import plan
-from tallystick_ledger.writing.receipts import Committed
+from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from tallystick_chassis.catch_up import FeedClient
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.plan import Plan
+    from tallystick_ledger.writing.receipts import Committed
 
 MAX_BATCH: Final = 1_000
 """Entries in one transaction, and so in one receipt: that stays well below the broker's 1 MB a message."""
@@ -62,24 +61,52 @@ class LedgerWriter:
     ) -> None:
         self._duty = duty
         self._feeds = feeds
-        self._prefix = prefix
-        self._signer = signer
         self._clock = clock
+        self._appender = Appender(duty=duty, prefix=prefix, signer=signer, clock=clock)
 
-    async def record(self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival]) -> Outcome:
-        """Record arrivals of one tenant and one kind of log; ask their sources for what is missing before them."""
+    async def record(
+        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
+    ) -> Outcome:
+        """Record arrivals of one tenant and one kind of log; ask their sources for what is missing before them.
+
+        ``patience_s`` is how long to wait for it before asking: another replica may have it in hand.
+
+        Raises:
+            LogBusyError: another process holds the log. What was recorded before is; the rest is not.
+        """
         outcome = Outcome()
         reached: dict[Feed, int] = {}
         waiting = list(arrivals)
         while waiting:
             batch, later = waiting[:MAX_BATCH], waiting[MAX_BATCH:]
             done = await self._record_batch(tenant, kind, batch, outcome)
+            if done.gaps and patience_s:
+                await asyncio.sleep(patience_s)
+                patience_s = 0.0
+                waiting = [*done.held, *later]
+                continue
             gaps = {feed: last for feed, last in done.gaps.items() if last > reached.get(feed, -1)}
             reached |= gaps
             missing = await self._ask_sources(tenant, gaps)
             asked = {arrival.feed for arrival in missing}
             outcome.held += [arrival for arrival in done.held if arrival.feed not in asked]
             waiting = [*missing, *(arrival for arrival in done.held if arrival.feed in asked), *later]
+        return outcome
+
+    async def catch_up(self, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]) -> Outcome:
+        """Record what the sources of ``feeds`` have beyond what is recorded; a source that is away is left for later.
+
+        Raises:
+            LogBusyError: another process holds the log.
+        """
+        outcome = Outcome()
+        heads = await self._appender.heads(tenant, kind, feeds)
+        while heads and (missing := await self._ask_sources(tenant, heads)):
+            done = await self.record(tenant, kind, missing)
+            outcome.committed += done.committed
+            outcome.conflicts += done.conflicts
+            last = {arrival.feed: arrival.source_seq for arrival in missing}
+            heads = {feed: seq for feed, seq in last.items() if seq > heads[feed]}
         return outcome
 
     async def quarantine(
@@ -106,7 +133,7 @@ class LedgerWriter:
         taken: frozenset[UUID] | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                done, committed = await self._transact(tenant, kind, arrivals, taken)
+                done, committed = await self._appender.append(tenant, kind, arrivals, taken)
                 break
             except asyncpg.UniqueViolationError as error:
                 # An event id under a second number. Looking for ids first would cost every batch an index scan each.
@@ -119,36 +146,6 @@ class LedgerWriter:
         if done.known:
             await self._recognise(tenant, kind, done.known, outcome)
         return done
-
-    async def _transact(
-        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: frozenset[UUID] | None
-    ) -> tuple[Plan, list[Committed]]:
-        try:
-            async with raw_transaction(self._duty) as connection:
-                return await self._append(connection, tenant, kind, arrivals, taken)
-        except _NothingNewError as nothing:
-            return nothing.done, []
-
-    async def _append(
-        self,
-        connection: asyncpg.Connection,
-        tenant: TenantId,
-        kind: LogKind,
-        arrivals: Sequence[Arrival],
-        taken: frozenset[UUID] | None,
-    ) -> tuple[Plan, list[Committed]]:
-        feeds = {arrival.feed for arrival in arrivals}
-        state = None
-        while state is None:
-            ledger, now = await store.lock_log(connection, tenant, kind, prefix=self._prefix, clock=self._clock)
-            state = await store.read_state(connection, ledger, feeds)
-        frontier, heads = state
-        done = plan(arrivals, heads, taken)
-        if not done.fresh:
-            raise _NothingNewError(done)
-        batch = build_batch(ledger, frontier, done.fresh, recorded_at(ledger, now), self._signer(ledger.origin))
-        await store.append(connection, batch, signed_at=now)
-        return done, [Committed.of(batch)]
 
     async def _recognise(self, tenant: TenantId, kind: LogKind, known: Sequence[Arrival], outcome: Outcome) -> None:
         """Tell what was recorded before from what only bears its number."""
@@ -189,29 +186,3 @@ class LedgerWriter:
             except RefusedEventError as error:
                 await self.quarantine(tenant, error, subject="", source_seq=source_seq, body=body)
         return arrivals
-
-
-class _NothingNewError(Exception):
-    """Leaves the transaction, so that a log opened for nothing is not opened."""
-
-    def __init__(self, done: Plan) -> None:
-        self.done = done
-        super().__init__()
-
-
-@asynccontextmanager
-async def raw_transaction(duty: DutyDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """Begin on asyncpg's own connection, yield it, commit; roll back on any error."""
-    async with duty.duty() as connection:
-        pooled = await connection.get_raw_connection()
-        raw = pooled.driver_connection
-        if raw is None:
-            msg = "the pool gave no connection"
-            raise asyncpg.InterfaceError(msg)
-        try:
-            async with raw.transaction():
-                yield raw
-        finally:
-            # SQLAlchemy did not see it die, and would hand it out again.
-            if raw.is_closed():
-                await connection.invalidate()
