@@ -13,8 +13,8 @@ from tallystick_chassis.hand_over import HandOverAnswer
 from tallystick_ledger.errors import Refusal, RefusedEventError
 from tallystick_ledger.writing import store
 from tallystick_ledger.writing.arrival import read_event
+from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.receipts import receipt_messages
-from tallystick_ledger.writing.writer import raw_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
