@@ -13,7 +13,8 @@ from tallystick_chassis.settings import PublicKey, Secret, Settings
 class VerificationSettings(Settings, frozen=True, kw_only=True):
     """``ledger_key`` and ``ledger_origin`` are the pins against which every proof is checked before it is shown.
 
-    ``session_jwks_file`` has public keys: with them the ledger may ask for this service's feed.
+    ``session_jwks_file`` has public keys: with them the ledger may ask for this service's feed, and an auditor for its
+    state (docs/adr/0034-state-is-read-for-reconciling.md).
     """
 
     client_secret: Secret
