@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,12 +16,13 @@ from tallystick_identity.errors import LastFactor, SecondFactorFirst
 from tallystick_identity.factors import store
 from tallystick_identity.factors.domain import (
     MULTI_FACTOR,
+    RECOVERY_BYTES,
     Factor,
     Kind,
     accepted_step,
-    new_recovery_codes,
     new_seed,
     provisioning_uri,
+    recovery_codes,
     recovery_hash,
 )
 from tallystick_identity.people.store import find_by_ref
@@ -67,7 +69,7 @@ class Factors:
             SecondFactorFirst: if the session has not shown the factor that the person has already.
         """
         await self._require_whole_or_none(tx, session)
-        identifier, codes = new_id(), new_recovery_codes()
+        identifier, codes = new_id(), recovery_codes(secrets.token_bytes(RECOVERY_BYTES))
         key = await self._keys.data_key(tx.scope.tenant, session.person)
         factor = Factor(
             id=identifier,

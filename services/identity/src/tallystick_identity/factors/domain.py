@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import enum
 import hmac
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -23,8 +22,8 @@ STEP_S: Final = 30
 _DRIFT_STEPS: Final = 1
 """An authenticator's clock may be one step off, either way."""
 
-RECOVERY_CODES: Final = 10
 _CODE_BYTES: Final = 10  # 80 bits: 16 characters of base32
+RECOVERY_BYTES: Final = 10 * _CODE_BYTES
 _GROUP: Final = 4
 
 
@@ -88,9 +87,10 @@ def accepted_step(seed: str, code: str, *, last_step: int, now: datetime) -> int
     return found
 
 
-def new_recovery_codes() -> tuple[str, ...]:
-    """Return ten codes of 80 random bits, in groups of four characters."""
-    texts = (base64.b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower() for _ in range(RECOVERY_CODES))
+def recovery_codes(random_bytes: bytes) -> tuple[str, ...]:
+    """Return ten codes of 80 bits each, in groups of four characters, made of RECOVERY_BYTES random bytes."""
+    parts = (random_bytes[start : start + _CODE_BYTES] for start in range(0, RECOVERY_BYTES, _CODE_BYTES))
+    texts = (base64.b32encode(part).decode().lower() for part in parts)
     return tuple("-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP)) for text in texts)
 
 
