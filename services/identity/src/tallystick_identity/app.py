@@ -10,6 +10,7 @@ from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
+from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes
@@ -23,11 +24,13 @@ from tallystick_identity.state import KINDS
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
+    from tallystick_chassis.bus import Bus
 
     from tallystick_identity.parts import Parts
 
 _MAIL_INTERVAL_S = 0.2
 _PRUNE_INTERVAL_S = 60.0
+EPOCH_INTERVAL_S = 0.04
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -44,7 +47,13 @@ def wire(runtime: Runtime) -> Wiring:
         miss_tables=("people", "grants", "roles"),
         authenticator=parts.introspector,
         state=KINDS,
+        bus_jobs=lambda bus, _pulls: [_announcing(runtime, bus)],
     )
+
+
+def _announcing(runtime: Runtime, bus: Bus) -> Job:
+    announcer = EpochAnnouncer(duty=runtime.duty, bus=bus, clock=runtime.clock)
+    return Job("announce-epochs", announcer.step, interval_s=EPOCH_INTERVAL_S)
 
 
 def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:

@@ -31,8 +31,16 @@ class Authentication:
         self._tokens = tokens
         self._authenticator = authenticator
 
-    async def authenticate(self, connection: ASGIConnection, context: RequestContext) -> None:  # type: ignore[type-arg] # any connection
+    async def authenticate(
+        self,
+        connection: ASGIConnection,  # type: ignore[type-arg] # any connection
+        context: RequestContext,
+        *,
+        ask: bool = False,
+    ) -> None:
         """Fill in ``context.principal`` and, for a person, ``context.introspection``.
+
+        ``ask`` wants identity's own word, not what is remembered of it.
 
         Raises:
             NotAuthenticated: without valid credentials, whatever is wrong with them.
@@ -48,7 +56,7 @@ class Authentication:
         token = connection.cookies.get(SESSION_COOKIE)
         if not token:
             raise NotAuthenticated
-        context.principal, context.introspection = await self._person(token)
+        context.principal, context.introspection = await self._person(token, ask=ask)
 
     def _service(self, header: str) -> Principal:
         if self._tokens is None or not header.lower().startswith(_BEARER):
@@ -59,14 +67,14 @@ class Authentication:
             raise NotAuthenticated(headers={"WWW-Authenticate": "Bearer"}) from None
         return Principal(name=name, is_service=True)
 
-    async def _person(self, token: str) -> tuple[Principal, Introspection]:
+    async def _person(self, token: str, *, ask: bool) -> tuple[Principal, Introspection]:
         if self._tokens is None or self._authenticator is None:
             raise NotAuthenticated
         try:
             claims = self._tokens.verify_session(token)
         except TokenError:
             raise NotAuthenticated from None
-        known = await self._authenticator.authenticate(token)
+        known = await self._authenticator.authenticate(token, ask=ask)
         # The answer must be about this token: a cache or an identity that mixes sessions up must not widen anything.
         if not known.active or (known.tenant, known.person, known.session) != (claims.tid, claims.sub, claims.sid):
             raise NotAuthenticated

@@ -90,7 +90,7 @@ class Sessions:
         if session is None:
             return None
         person = await find_by_ref(tx, session.person)
-        if person is None or person.deleted_at is not None:
+        if person is None or not person.is_active:
             return None
         now = tx.clock()
         verdict = judge_refresh(session, secret_hash(presented.secret), token_version=person.token_version, now=now)
@@ -113,7 +113,7 @@ class Sessions:
             person=session.person,
             tenant=tx.scope.tenant,
             session=session.session_ref,
-            role_ids=tuple(sorted({str(grant.role_id) for grant in grants})),
+            role_ids=tuple(sorted({str(one.grant.role_id) for one in grants})),
             token_version=session.token_version,
             amr=session.amr,
             auth_time=int(session.created_at.timestamp()),

@@ -83,9 +83,14 @@ def successor(key: bytes, session: UUID, secret: str) -> str:
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
+def ends_at(session: Session) -> datetime:
+    """Return when the session is over if nobody refreshes it before."""
+    return min(session.expires_at, session.refreshed_at + IDLE_LIMIT)
+
+
 def is_live(session: Session, *, now: datetime) -> bool:
     """Say whether the session has not ended, nor idled for 30 minutes, nor reached 12 hours."""
-    return session.ended_at is None and now < session.expires_at and now < session.refreshed_at + IDLE_LIMIT
+    return session.ended_at is None and now < ends_at(session)
 
 
 def judge_refresh(session: Session, secret_hash: bytes, *, token_version: int, now: datetime) -> Verdict:
