@@ -71,6 +71,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "smtp_host": "mail server",
         "smtp_port": "mail server's port",
         "mail_from": "sender's address of sign-in mails",
+        "session_idle_minutes": "how long a session lasts without a refresh",
+        "session_absolute_hours": "how long a session lasts at all",
         "checkpoint_key": "seed of the Ed25519 key that signs checkpoints",
         "backup_retention_days": "days that backups of the key store are kept; after them an erased key is gone",
         "migrate_dsn": "`postgresql://` address of the migrating role",

@@ -14,8 +14,11 @@ from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes
+from tallystick_identity.people.status_api import status_routes
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.api import role_routes
+from tallystick_identity.service_keys.api import service_key_routes
+from tallystick_identity.sessions.account_api import account_routes
 from tallystick_identity.sessions.api import session_routes
 from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
@@ -44,7 +47,7 @@ def wire(runtime: Runtime) -> Wiring:
             Job("mail-sign-in-links", mailer.send_waiting, interval_s=_MAIL_INTERVAL_S),
             Job("prune-sign-in-requests", mailer.prune, interval_s=_PRUNE_INTERVAL_S),
         ),
-        miss_tables=("people", "grants", "roles"),
+        miss_tables=("people", "grants", "roles", "service_keys"),
         authenticator=parts.introspector,
         state=KINDS,
         bus_jobs=lambda bus, _pulls: [_announcing(runtime, bus)],
@@ -72,9 +75,12 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
         ),
         *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
         *administration_routes(factors=parts.factors, tries=parts.tries),
+        *account_routes(database=database, private_data=parts.private_data, timeouts=settings.timeouts),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),
+        *status_routes(people=parts.people),
         *org_unit_routes(database=database),
         *role_routes(database=database),
+        *service_key_routes(database=database),
     ]
 
 

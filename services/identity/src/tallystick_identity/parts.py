@@ -48,7 +48,7 @@ def make_parts(runtime: Runtime) -> Parts:
     jwks = settings.session_key.encode()
     signer = TokenSigner(jwks, clock=runtime.clock)
     private_data = PrivateData(runtime.keys)
-    sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key)
+    sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key, timeouts=settings.timeouts)
     limiter = RateLimiter.of(settings)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     return Parts(
@@ -62,6 +62,7 @@ def make_parts(runtime: Runtime) -> Parts:
             database=runtime.database,
             verifier=TokenVerifier(public_jwks(jwks), clock=runtime.clock),
             csrf_key=settings.csrf_key,
+            timeouts=settings.timeouts,
         ),
         sign_in=SignIn(
             sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
+
+from tallystick_identity.sessions.domain import Timeouts
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -46,3 +49,10 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     smtp_host: str
     smtp_port: int
     mail_from: str
+    session_idle_minutes: int = 30
+    session_absolute_hours: int = 12
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long sessions last."""
+        return Timeouts(timedelta(minutes=self.session_idle_minutes), timedelta(hours=self.session_absolute_hours))

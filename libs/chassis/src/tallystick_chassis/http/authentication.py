@@ -1,4 +1,6 @@
-"""Who makes this request: a person by the session cookie, or one of our services by its bearer token.
+"""Who makes this request: a person by the session cookie, or a machine.
+
+Machines are our services, by a bearer token, and customers' own, by a service key.
 
 Signatures and times are checked here, without a question to anyone; whether the session still lives, and what its
 person may do, the authenticator answers. A request with an ``Authorization`` header is a machine's: its cookies are
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.http.tokens import TokenVerifier
 
 SESSION_COOKIE = "__Host-tally_session"
+SERVICE_KEY_PREFIX = "tsk_"
+MAX_KEY_CHARS = 256
 _BEARER = "bearer "
 
 
@@ -50,12 +54,17 @@ class Authentication:
             return
         header = connection.headers.get("authorization")
         if header is not None:
+            scheme, bearer = header[: len(_BEARER)].lower(), header[len(_BEARER) :].strip()
+            if scheme == _BEARER and bearer.startswith(SERVICE_KEY_PREFIX):
+                context.principal, context.introspection = await self._key(bearer, ask=ask)
+                return
             context.principal = self._service(header)
             context.adopt_correlation()
             return
         token = connection.cookies.get(SESSION_COOKIE)
         if not token:
             raise NotAuthenticated
+        context.by_cookie = True
         context.principal, context.introspection = await self._person(token, ask=ask)
 
     def _service(self, header: str) -> Principal:
@@ -66,6 +75,14 @@ class Authentication:
         except TokenError:
             raise NotAuthenticated(headers={"WWW-Authenticate": "Bearer"}) from None
         return Principal(name=name, is_service=True)
+
+    async def _key(self, key: str, *, ask: bool) -> tuple[Principal, Introspection]:
+        if self._authenticator is None or len(key) > MAX_KEY_CHARS or not key.isascii():
+            raise NotAuthenticated(headers={"WWW-Authenticate": "Bearer"})
+        known = await self._authenticator.authenticate(key, ask=ask)
+        if not known.active or known.person is None or known.session is None:
+            raise NotAuthenticated(headers={"WWW-Authenticate": "Bearer"})
+        return Principal(name=known.person, is_service=False, session=known.session), known
 
     async def _person(self, token: str, *, ask: bool) -> tuple[Principal, Introspection]:
         if self._tokens is None or self._authenticator is None:

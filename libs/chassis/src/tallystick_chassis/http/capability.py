@@ -118,7 +118,7 @@ def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock, li
         await authentication.authenticate(connection, context, ask=bool(handler.opt.get(STEP_UP)))
         if _is_added_options(handler):
             return
-        if context.introspection is not None:
+        if context.by_cookie and context.introspection is not None:
             csrf.check_session(connection, context.introspection)
             if context.introspection.limited and not handler.opt.get(BEFORE_SECOND_FACTOR):
                 raise SecondFactorRequired

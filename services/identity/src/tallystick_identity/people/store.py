@@ -83,7 +83,8 @@ _BY_ID_LOCKED = text(
 )
 _BY_PERSON = text(f"select {_COLUMNS} from identity.people where tenant_id = :tenant and person = :person")
 _BY_INDEX = text(
-    f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null"
+    f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null "
+    "and disabled_at is null"
 )
 _PAGE = text(
     f"select {_COLUMNS} from identity.people where tenant_id = :tenant and deleted_at is null "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tallystick_chassis.http.authentication import SERVICE_KEY_PREFIX
 from tallystick_chassis.http.csrf import csrf_sha256, csrf_token
 from tallystick_chassis.http.introspection import INACTIVE, Grant, Introspection
 from tallystick_chassis.http.tokens import TokenError
@@ -15,6 +16,7 @@ from tallystick_identity.factors.store import has_factor_and_is_staff
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.store import effective_grants, next_change
+from tallystick_identity.service_keys.commands import KeyIntrospector
 from tallystick_identity.sessions.domain import ends_at, is_live
 from tallystick_identity.sessions.store import find_by_ref as find_session
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import Database
     from tallystick_chassis.http.tokens import TokenVerifier
 
+    from tallystick_identity.sessions.domain import Timeouts
+
 
 class Introspector:
     """Answers from identity's own tables: the session, the person's token version, the grants in force."""
 
-    def __init__(self, *, database: Database, verifier: TokenVerifier, csrf_key: bytes) -> None:
+    def __init__(self, *, database: Database, verifier: TokenVerifier, csrf_key: bytes, timeouts: Timeouts) -> None:
+        self._keys = KeyIntrospector(database)
+        self._idle = timeouts.idle
         self._database = database
         self._verifier = verifier
         self._csrf_key = csrf_key
@@ -34,6 +40,8 @@ class Introspector:
     async def authenticate(self, token: str, *, ask: bool = False) -> Introspection:
         """Return what is known of the session; inactive for a token that is not ours, is too old, or was overtaken."""
         del ask  # this is the place that others ask
+        if token.startswith(SERVICE_KEY_PREFIX):
+            return await self._keys.introspect(token)
         try:
             claims = self._verifier.verify_session(token)
         except TokenError:
@@ -44,7 +52,10 @@ class Introspector:
             person = await find_by_ref(tx, claims.sub)
             if session is None or person is None or not person.is_active or session.person != person.person:
                 return INACTIVE
-            if not is_live(session, now=now) or not claims.tv == session.token_version == person.token_version:
+            if (
+                not is_live(session, now=now, idle=self._idle)
+                or not claims.tv == session.token_version == person.token_version
+            ):
                 return INACTIVE
             has_factor, is_staff = await has_factor_and_is_staff(tx, person.person, now=now)
             is_limited = needed(has_factor=has_factor, is_staff=is_staff, amr=session.amr) is not None
@@ -61,5 +72,5 @@ class Introspector:
             home_unit=person.home_unit,
             limited=is_limited,
             grants=tuple(Grant(one.grant.role_id, one.capabilities, one.units) for one in grants),
-            valid_until=min(at.timestamp() for at in (ends_at(session), changes) if at is not None),
+            valid_until=min(at.timestamp() for at in (ends_at(session, idle=self._idle), changes) if at is not None),
         )

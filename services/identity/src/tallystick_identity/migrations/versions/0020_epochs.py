@@ -59,7 +59,10 @@ TRIGGERS = {
     "roles": ("update or delete", "'tenant', 'tenant_id'"),
     "grants": ("insert or update or delete", "'person', 'person'"),
     "people": ("update or delete", "'person', 'person'"),
-    "sessions": ("update or delete", "'session', 'session_ref', 'refresh_hash', 'previous_hash', 'refreshed_at'"),
+    "sessions": (
+        "update or delete",
+        "'session', 'session_ref', 'refresh_hash', 'previous_hash', 'refreshed_at', 'label_ciphertext'",
+    ),
 }
 
 
