@@ -71,6 +71,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "smtp_host": "mail server",
         "smtp_port": "mail server's port",
         "mail_from": "sender's address of sign-in mails",
+        "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
         "session_idle_minutes": "how long a session lasts without a refresh",
         "session_absolute_hours": "how long a session lasts at all",
         "checkpoint_key": "seed of the Ed25519 key that signs checkpoints",

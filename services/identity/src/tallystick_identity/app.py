@@ -10,6 +10,7 @@ from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
+from tallystick_identity.containment.command import contain, record_key_rotation
 from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
@@ -70,7 +71,6 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             introspector=parts.introspector,
             signer=parts.signer,
             clients=settings.clients,
-            session_key=settings.session_key,
             csrf_key=settings.csrf_key,
         ),
         *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
@@ -107,5 +107,10 @@ SERVICE = Service(
     package="tallystick_identity",
     settings=IdentitySettings,
     wire=wire,
-    commands={"init": init, "add-tenant": add_tenant},
+    commands={
+        "init": init,
+        "add-tenant": add_tenant,
+        "contain": contain,
+        "record-key-rotation": record_key_rotation,
+    },
 )

@@ -33,6 +33,7 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     """What identity's API and worker need.
 
     ``session_key`` is a JWKS with a private Ed25519 key; ``csrf_key`` and ``blind_index_key`` are 32 bytes each.
+    ``session_keys_watched`` is the file of ``session_key``, where it can be replaced while the process runs.
     """
 
     keys_dsn: Secret
@@ -49,6 +50,7 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     smtp_host: str
     smtp_port: int
     mail_from: str
+    session_keys_watched: Path | None = None
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
 

@@ -93,16 +93,39 @@ Claims = TypeVar("Claims", SessionClaims, ServiceClaims)
 
 
 class TokenSigner:
-    """Issues tokens with the first private key of a JWKS. Identity alone has one."""
+    """Issues tokens with the first private key of a JWKS. Identity alone has one.
 
-    def __init__(self, jwks: bytes, *, clock: Clock) -> None:
+    With a ``file`` it is the first key of what that holds by now, a second after it was replaced.
+    """
+
+    def __init__(self, jwks: bytes, *, clock: Clock, file: KeyFile | None = None) -> None:
+        self._clock = clock
+        self._file = file
+        self._take(jwks)
+
+    @property
+    def published(self) -> bytes:
+        """The public keys with which its tokens are checked, as a JWKS."""
+        self._look()
+        return self._published
+
+    def _take(self, jwks: bytes) -> None:
         keys = _read_keys(jwks)
         if not keys or keys[0].d is None:
             message = "the session key set has no private key"
             raise ValueError(message)
         self._kid = keys[0].kid
         self._key = _import(keys[0], private=True)
-        self._clock = clock
+        self._published = public_jwks(jwks)
+
+    def _look(self) -> None:
+        content = None if self._file is None else self._file.read_if_changed()
+        if content is None:
+            return
+        try:
+            self._take(content)
+        except ValueError:
+            return  # not a key set: the key we have stays
 
     def issue_session(
         self,
@@ -147,6 +170,7 @@ class TokenSigner:
         return self._sign(SERVICE_TYPE, claims)
 
     def _sign(self, token_type: str, claims: SessionClaims | ServiceClaims) -> str:
+        self._look()
         header = {"alg": ALGORITHM, "typ": token_type, "kid": self._kid}
         return jws.serialize_compact(header, msgspec.json.encode(claims), self._key, algorithms=[ALGORITHM])
 
