@@ -83,7 +83,8 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
     @post(_KEYS, opt={"capability": Capability.SERVICE_KEYS_WRITE}, status_code=201)
     async def add_key(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewKey) -> Response[bytes]:
         """Make a key and show it, once: a repeated request gets the same answer without it."""
-        token = KeyToken(tenant_scope.tenant, new_id(), new_secret())
+        key_id = new_id()
+        token = KeyToken(tenant_scope.tenant, key_id, new_secret())
 
         async def run(tx: Transaction) -> KeyView:
             key = await _checked(tx, data, token)
