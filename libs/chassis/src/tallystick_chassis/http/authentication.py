@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tallystick_chassis.http.problems import NotAuthenticated
 from tallystick_chassis.http.tokens import TokenError
+from tallystick_chassis.ids import SERVICE_KEY_PREFIX
 from tallystick_chassis.service import Principal
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tallystick_chassis.http.tokens import TokenVerifier
 
 SESSION_COOKIE = "__Host-tally_session"
-SERVICE_KEY_PREFIX = "tsk_"
 MAX_KEY_CHARS = 256
 _BEARER = "bearer "
 

@@ -8,8 +8,7 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
-from tallystick_chassis.http.authentication import SERVICE_KEY_PREFIX
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import SERVICE_KEY_PREFIX, TenantId
 from tallystick_contracts.capabilities import GRANTABLE_CAPABILITIES, Capability
 
 MAX_LIFETIME: Final = timedelta(days=366)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallystick_chassis.http.authentication import SERVICE_KEY_PREFIX
 from tallystick_chassis.http.csrf import csrf_sha256, csrf_token
 from tallystick_chassis.http.introspection import INACTIVE, Grant, Introspection
 from tallystick_chassis.http.tokens import TokenError
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import SERVICE_KEY_PREFIX, TenantId
 from tallystick_chassis.scope import Scope
 
 from tallystick_identity.factors.domain import needed
