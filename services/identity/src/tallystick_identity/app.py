@@ -8,10 +8,10 @@ from tallystick_chassis.service import Job, Runtime, Service, Wiring
 
 from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
-from tallystick_identity.factors.administration import administration_routes
-from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.containment.command import contain, record_key_rotation
 from tallystick_identity.epochs.announcer import EpochAnnouncer
+from tallystick_identity.factors.administration import administration_routes
+from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes

@@ -59,6 +59,8 @@ TRIGGERS = {
     "roles": ("update or delete", "'tenant', 'tenant_id'"),
     "grants": ("insert or update or delete", "'person', 'person'"),
     "people": ("update or delete", "'person', 'person'"),
+    # Whether a person has a factor decides what a session may do; a code's step or a counter does not.
+    "second_factors": ("insert or update or delete", "'person', 'person', 'last_step', 'sign_count', 'challenge'"),
     "sessions": (
         "update or delete",
         "'session', 'session_ref', 'refresh_hash', 'previous_hash', 'refreshed_at', 'label_ciphertext'",
