@@ -15,7 +15,13 @@ from rich.table import Table
 from bench.documented import write_table
 from bench.measure import Measure, Result
 
-MODULES: Final = ("bench.append_one_log", "bench.append_growth", "bench.replay")
+MODULES: Final = (
+    "bench.append_one_log",
+    "bench.append_growth",
+    "bench.replay",
+    "bench.revocation",
+    "bench.session_check",
+)
 """The modules of measures; each has its ``Measure`` or several."""
 
 LATEST: Final = Path(__file__).parent / "results" / "latest.json"

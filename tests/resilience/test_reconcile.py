@@ -1,4 +1,3 @@
-# ruff: noqa: S608 - the statements are this file's own, with ids that the house gave
 """A superuser changes what a service holds behind the ledger's back: `tally audit reconcile` names the row."""
 
 from __future__ import annotations

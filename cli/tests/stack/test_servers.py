@@ -18,7 +18,14 @@ from nats.js.errors import NoStreamResponseError
 from tallystick_cli.stack import boot
 from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.temporary import running_servers
-from tallystick_contracts.topology import DURABLES, PULL_EXPIRES_S, ServiceName, inbox_prefix
+from tallystick_contracts.topology import (
+    DURABLES,
+    EPOCH_FOLLOWERS,
+    EPOCH_SUBJECT,
+    PULL_EXPIRES_S,
+    ServiceName,
+    inbox_prefix,
+)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +214,25 @@ async def test_heads_of_every_service_reach_every_service(servers):
     await asyncio.sleep(0.3)
     for got in heard.values():
         assert sorted(got) == sorted((f"head.{name}", b"its own") for name in ServiceName)
+    for client in clients.values():
+        await client.close()
+
+
+async def test_epochs_are_said_by_identity_alone_and_heard_by_those_who_check_sessions_alone(servers):
+    clients = {name: await _as(servers, str(name)) for name in ServiceName}
+    heard = {name: [] for name in ServiceName}
+    for name, client in clients.items():
+
+        async def hear(message, name=name):
+            heard[name].append(message.data)
+
+        await client.subscribe(EPOCH_SUBJECT, cb=hear)
+        await client.flush()
+    for name in sorted(clients, key=lambda name: name == ServiceName.IDENTITY):
+        await clients[name].publish(EPOCH_SUBJECT, str(name).encode(), reply="evt.t.identity.user.created")
+        await clients[name].flush()
+    await asyncio.sleep(0.3)
+    assert heard == {name: [b"identity"] if name in EPOCH_FOLLOWERS else [] for name in ServiceName}
     for client in clients.values():
         await client.close()
 

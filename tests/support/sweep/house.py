@@ -277,6 +277,8 @@ def _north(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
         people["owner"], grant=builder.do(owner, "identity POST /api/v1/identity/grants", people["owner"])["id"]
     )
     _identity_commands(builder, visitors, people)
+    place_a = _own(builder, owner, place_a)
+    people["neighbour"] = _own(builder, neighbour, people["neighbour"])
     place_a = _ledger(builder, owner, _exam(builder, owner, owner, place_a, "exam-of-a"))
     place_a = _erase(builder, owner, place_a, people["victim-a"])
     place_b = _erase(
@@ -288,6 +290,14 @@ def _north(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
     return {"a": place_a, "b": replace(place_b, grant=grants[0]["id"])}
 
 
+def _own(builder: Builder, person: Visitor, ids: Ids) -> Ids:
+    """A session and a service key of whoever lives in the place."""
+    sessions = builder.ask(person, "identity GET /api/v1/identity/me/sessions", Call()).json()["sessions"]
+    (own,) = (session["id"] for session in sessions if session["current"])
+    key = builder.do(person, "identity POST /api/v1/identity/service-keys", ids)
+    return replace(ids, session=own, spare_session=own, key=key["id"])
+
+
 def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: Mapping[str, Ids]) -> None:
     owner, api = visitors["owner"], "identity {} /api/v1/identity/{}".format
     builder.do(owner, api("POST", "org-units"), people["owner"])
@@ -297,8 +307,12 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     builder.do(owner, api("POST", "people/{person_id}/sessions/end"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/unlock"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/factors/reset"), people["victim-a"])
-    builder.do(visitors["leaver"], "identity POST /api/v1/auth/logout", Ids())
     _second_factor(builder, visitors["colleague"])
+    builder.do(owner, api("POST", "people/{person_id}/disable"), people["victim-a"])
+    builder.do(owner, api("POST", "people/{person_id}/enable"), people["victim-a"])
+    spare = builder.do(owner, api("POST", "service-keys"), people["owner"])
+    builder.do(owner, api("DELETE", "service-keys/{key_id}"), Ids(key=spare["id"]))
+    _sessions(builder, visitors, people["leaver"])
 
 
 def _second_factor(builder: Builder, candidate: Visitor) -> None:
@@ -309,6 +323,32 @@ def _second_factor(builder: Builder, candidate: Visitor) -> None:
     confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
     builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
     builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
+
+
+def _sessions(builder: Builder, visitors: dict[str, Visitor], leaver: Ids) -> None:
+    """The leaver signs in on three devices and leaves by three ways."""
+    api = "identity {} /api/v1/identity/{}".format
+    first = visitors["leaver"]
+    (second,), (third,) = (builder.sign_in(builder.north, "leaver").values() for _ in range(2))
+    try:
+        refs = {
+            session["id"]
+            for session in builder.ask(first, api("GET", "me/sessions"), Call()).json()["sessions"]
+            if not session["current"]
+        }
+        named, ended = refs
+        builder.do(first, api("PUT", "me/sessions/{session_ref}"), Ids(session=named))
+        builder.do(first, api("DELETE", "me/sessions/{session_ref}"), Ids(spare_session=named))
+        builder.do(
+            visitors["owner"],
+            api("DELETE", "people/{person_id}/sessions/{session_ref}"),
+            replace(leaver, spare_session=ended),
+        )
+        builder.do(first, api("POST", "me/sessions/end-others"), Ids())
+        builder.do(first, "identity POST /api/v1/auth/logout", Ids())
+    finally:
+        second.close()
+        third.close()
 
 
 def _south(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
@@ -322,6 +362,7 @@ def _south(builder: Builder, visitors: dict[str, Visitor]) -> dict[str, Ids]:
     grants = builder.ask(
         stranger, "identity GET /api/v1/identity/grants", Call(query={"person_id": ids.person_id})
     ).json()["grants"]
+    ids = _own(builder, stranger, ids)
     ids = _exam(builder, stranger, stranger, replace(ids, grant=grants[0]["id"]), "exam-of-south")
     ids = _erase(builder, stranger, _ledger(builder, stranger, ids), people["victim"])
     revoke = "assessment POST /api/v1/assessment/"

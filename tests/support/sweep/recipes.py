@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +48,9 @@ class Ids:
     correlation: str = field(default_factory=lambda: uuid4().hex)
     job: str = field(default_factory=_id)
     event: str = field(default_factory=_id)
+    session: str = field(default_factory=lambda: "s_" + secrets.token_urlsafe(16))
+    spare_session: str = field(default_factory=lambda: "s_" + secrets.token_urlsafe(16))
+    key: str = field(default_factory=_id)
     slug: str = "no-such-exam"
     path: str = "nowhere"
 
@@ -228,6 +232,12 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     ),
     f"POST {_I}/introspect": (Recipe(lambda _: Call(json={"token": "nothing"})),),
     f"GET {_I}/me": (Recipe(_plain, shows="person"),),
+    f"GET {_I}/me/sessions": (Recipe(_plain, shows="session"),),
+    f"PUT {_I}/me/sessions/{{session_ref}}": (
+        Recipe(_of("session_ref=session", json=lambda _: {"name": "the laptop"}), varied=("session",)),
+    ),
+    f"DELETE {_I}/me/sessions/{{session_ref}}": (Recipe(_of("session_ref=spare_session"), varied=("spare_session",)),),
+    f"POST {_I}/me/sessions/end-others": (Recipe(_plain),),
     f"GET {_I}/org-units": (Recipe(_plain, shows="unit"),),
     f"POST {_I}/org-units": (
         Recipe(
@@ -252,6 +262,33 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     f"POST {_I}/people/{{person_id}}/unlock": (
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "it was me"}), varied=("person_id",)),
     ),
+    f"GET {_I}/people/{{person_id}}/capabilities": (
+        Recipe(_of("person_id=person_id"), varied=("person_id",), shows="role"),
+    ),
+    f"POST {_I}/people/{{person_id}}/disable": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"POST {_I}/people/{{person_id}}/enable": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"GET {_I}/people/{{person_id}}/sessions": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"DELETE {_I}/people/{{person_id}}/sessions/{{session_ref}}": (
+        Recipe(
+            lambda ids: Call(path={"person_id": ids.person_id, "session_ref": ids.spare_session}),
+            varied=("person_id", "spare_session"),
+        ),
+    ),
+    f"GET {_I}/service-keys": (Recipe(_plain, shows="key"),),
+    f"POST {_I}/service-keys": (
+        Recipe(
+            lambda ids: Call(
+                json={
+                    "name": "a machine",
+                    "capabilities": ["people.read"],
+                    "org_unit_id": ids.unit,
+                    "expires_at": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
+                }
+            ),
+            varied=("unit",),
+        ),
+    ),
+    f"DELETE {_I}/service-keys/{{key_id}}": (Recipe(_of("key_id=key"), varied=("key",)),),
     f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
     f"GET {_I}/roles": (Recipe(_plain, shows="role"),),
     f"POST {_I}/roles": (

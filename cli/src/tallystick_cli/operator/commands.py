@@ -45,12 +45,20 @@ dlq = typer.Typer(
 )
 
 
+contain = typer.Typer(no_args_is_help=True, help="In an incident: end sessions at once, in every service.")
+keys = typer.Typer(no_args_is_help=True, help="Keys that sign.")
+rotate = typer.Typer(no_args_is_help=True, help="Sign with a new key; what the old one signed stays good.")
+keys.add_typer(rotate, name="rotate")
+
+
 def register(app: typer.Typer) -> None:
     """Add the operator's commands to the command line."""
     for command in (up, down, status, serve, init, export):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
+    app.add_typer(contain, name="contain")
+    app.add_typer(keys, name="keys")
 
 
 def up(
@@ -183,6 +191,47 @@ def discard_dead_letter(
 ) -> None:
     """Give it up for good: the service stays without the event, and the tenant's ledger records that and why."""
     _act(folder, service, "discard", event_id, tenant_slug, f"--reason={reason}", *(("--json",) if as_json else ()))
+
+
+OfTenant = Annotated[str, typer.Option("--tenant", metavar="SLUG", help="The tenant's short name.")]
+
+
+@contain.command("user")
+def contain_user(
+    person: Annotated[str, typer.Argument(metavar="PSEUDONYM|ADDRESS", help="Whose sessions end.")],
+    tenant_slug: OfTenant,
+    folder: Folder = None,
+) -> None:
+    """End every session of one person. They may sign in anew; disable them to prevent that."""
+    arguments = ("user", f"--tenant={tenant_slug}", f"--person={person}")
+    _run("contain", folder, module="incident", arguments=arguments)
+
+
+@contain.command("tenant")
+def contain_tenant(tenant_slug: OfTenant, folder: Folder = None) -> None:
+    """End every session in one tenant. Service keys go on: take them back one by one."""
+    _run("contain", folder, module="incident", arguments=("tenant", f"--tenant={tenant_slug}"))
+
+
+@contain.command("all")
+def contain_all(folder: Folder = None) -> None:
+    """End every session in every tenant. Killed on the way, give it again."""
+    _run("contain", folder, module="incident", arguments=("all",))
+
+
+@rotate.command("session")
+def rotate_session(
+    folder: Folder = None,
+    *,
+    distrust_old: Annotated[
+        bool, typer.Option(help="Refuse at once what the old key signed: browsers refresh, services ask anew.")
+    ] = False,
+) -> None:
+    """Sign session and service tokens with a new key, without a restart; print its id.
+
+    No session ends: tokens of the old key are believed for their five minutes.
+    """
+    _run("rotate_session_key", folder, module="incident", distrust=distrust_old)
 
 
 def _act(folder: Path | None, service: str, does: str, event_id: UUID, tenant_slug: str | None, *options: str) -> None:

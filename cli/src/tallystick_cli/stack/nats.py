@@ -18,8 +18,8 @@ from tallystick_contracts.topology import (
     PULL_EXPIRES_S,
     Permissions,
     ServiceName,
+    core_exports_of,
     durables_of,
-    head_subject,
     permissions_of,
 )
 
@@ -120,14 +120,16 @@ def _accounts(layout: Layout) -> dict[str, object]:
         str(service): {
             "users": [_user(layout, service, permissions_of(service))],
             "exports": [
-                {"stream": head_subject(service), "accounts": [name for name in ServiceName if name != service]}
+                {"stream": subject, "accounts": sorted(hearers)}
+                for subject, hearers in core_exports_of(service).items()
             ],
             "imports": [
                 *({"service": {"account": _BROKER, "subject": subject}} for subject in _asked_of_broker(service)),
                 *(
-                    {"stream": {"account": name, "subject": head_subject(name)}}
+                    {"stream": {"account": name, "subject": subject}}
                     for name in ServiceName
-                    if name != service
+                    for subject, hearers in core_exports_of(name).items()
+                    if service in hearers
                 ),
             ],
         }
@@ -137,8 +139,9 @@ def _accounts(layout: Layout) -> dict[str, object]:
 
 
 def _asked_of_broker(service: ServiceName) -> tuple[str, ...]:
-    # Heads go from service to service; nothing stores them.
-    return tuple(subject for subject in permissions_of(service).publish if subject != head_subject(service))
+    # Heads and epochs go from service to service; nothing stores them.
+    said = core_exports_of(service)
+    return tuple(subject for subject in permissions_of(service).publish if subject not in said)
 
 
 def _broker_exports(service: ServiceName) -> list[dict[str, object]]:

@@ -14,6 +14,7 @@ from tallystick_cli.stack import durable
 from tallystick_cli.stack.layout import Layout
 
 _KEY_BYTES = 32
+_SESSION_KEYS = "session-keys.json"
 
 
 def path_of(layout: Layout, name: str) -> Path:
@@ -54,11 +55,37 @@ def session_keys(layout: Layout) -> Path:
 
     Source: RFC 8037 §2; the key id is the RFC 7638 thumbprint.
     """
-    private = msgspec.json.decode(ensure(layout, "session-keys.json", _make_session_keys))
+    private = msgspec.json.decode(ensure(layout, _SESSION_KEYS, _make_session_keys))
     public = {"keys": [{name: value for name, value in key.items() if name != "d"} for key in private["keys"]]}
     public_file = layout.authority / "session-jwks.json"
     durable.replace(public_file, msgspec.json.encode(public), mode=durable.PUBLIC)
     return public_file
+
+
+def add_session_key(layout: Layout) -> tuple[str, str]:
+    """Make a further session-signing key known to everybody; it does not sign yet. Return its id and the signing one's.
+
+    Of older keys only the signing one stays: tokens last five minutes, rotations are rarer.
+    """
+    path = path_of(layout, _SESSION_KEYS)
+    ensure(layout, _SESSION_KEYS, _make_session_keys)
+    signing = msgspec.json.decode(path.read_bytes())["keys"][0]
+    fresh = msgspec.json.decode(_make_session_keys())["keys"][0]
+    durable.replace(path, msgspec.json.encode({"keys": [signing, fresh]}))
+    session_keys(layout)
+    return fresh["kid"], signing["kid"]
+
+
+def sign_sessions_with(layout: Layout, key_id: str, *, distrust_others: bool) -> None:
+    """Have a key that `add_session_key` made sign from now on; the others are believed while their tokens last.
+
+    With `distrust_others` they are not, and whoever holds their tokens must refresh.
+    """
+    path = path_of(layout, _SESSION_KEYS)
+    keys = msgspec.json.decode(path.read_bytes())["keys"]
+    keys.sort(key=lambda key: key["kid"] != key_id)
+    durable.replace(path, msgspec.json.encode({"keys": keys[:1] if distrust_others else keys}))
+    session_keys(layout)
 
 
 def checkpoint_public_key(layout: Layout) -> str:

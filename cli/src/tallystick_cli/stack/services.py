@@ -151,6 +151,7 @@ class Servers:
         clients = secret_files.client_hashes(self.layout, tuple(ServiceName))
         return {
             "TALLY_SESSION_KEY_FILE": str(secret_files.path_of(self.layout, "session-keys.json")),
+            "TALLY_SESSION_KEYS_WATCHED": str(secret_files.path_of(self.layout, "session-keys.json")),
             "TALLY_CSRF_KEY_FILE": str(secret_files.path_of(self.layout, "csrf-key")),
             "TALLY_BLIND_INDEX_KEY_FILE": str(secret_files.path_of(self.layout, "blind-index-key")),
             "TALLY_CLIENTS_FILE": str(clients),

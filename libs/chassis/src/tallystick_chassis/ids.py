@@ -12,6 +12,9 @@ EventId = NewType("EventId", UUID)
 PersonRef = NewType("PersonRef", str)
 """A person's pseudonym: ``p_`` and 128 random bits in URL-safe base64 (22 characters)."""
 
+SERVICE_KEY_PREFIX = "tsk_"
+"""How the key of a customer's machine begins."""
+
 PLATFORM_TENANT = TenantId(UUID(int=0))
 """The reserved tenant of events that no tenant may see: nobody signs in to it; its logs are the operator's."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
-from tallystick_contracts.topology import SERVICES
+from tallystick_contracts.topology import EPOCH_FOLLOWERS, SERVICES
 
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
@@ -28,6 +28,7 @@ from tallystick_chassis.http.app import create_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
 from tallystick_chassis.http.service_client import ServiceClient
+from tallystick_chassis.http.session_memory import SessionMemory
 from tallystick_chassis.keystore import KeyStore
 from tallystick_chassis.migrate import MigrationError, current_revision, head_revision, known_revisions, migrate
 from tallystick_chassis.sealing import Sealer
@@ -188,7 +189,8 @@ async def _wait_for_database(runtime: Runtime, stop: asyncio.Event) -> None:
 async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> None:
     settings: Settings = runtime.settings
     readiness = Readiness({**_checks(service, runtime), **wiring.readiness})
-    app = create_app(service, runtime, wiring, readiness)
+    memory = SessionMemory(clock=runtime.clock) if service.name in EPOCH_FOLLOWERS else None
+    app = create_app(service, runtime, wiring, readiness, memory)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -209,6 +211,7 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
     with _listen(settings.host, settings.port) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         stopping = asyncio.create_task(stop.wait())
+        watching = asyncio.create_task(_watch_epochs(runtime, memory, stop))
         get_log().info("listening", port=settings.port)
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -219,6 +222,21 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
             await asyncio.sleep(settings.drain_s)
             server.should_exit = True
         await serving
+        watching.cancel()  # where serving failed; else it has ended with ``stop``
+        await asyncio.wait({watching})
+
+
+async def _watch_epochs(runtime: Runtime, memory: SessionMemory | None, stop: asyncio.Event) -> None:
+    if memory is None:
+        return
+    from tallystick_chassis.bus import Bus  # noqa: PLC0415 - identity's and verification's APIs need no NATS client
+    from tallystick_chassis.http.epoch_watch import EpochWatch  # noqa: PLC0415 - likewise
+
+    def connect() -> Bus:
+        settings: Settings = runtime.settings
+        return Bus(settings.nats_url, name=runtime.service, seed=settings.nats_seed, ca_file=settings.ca_file)
+
+    await EpochWatch(memory, connect).run(stop)
 
 
 def _checks(service: Service, runtime: Runtime) -> dict[str, Check]:

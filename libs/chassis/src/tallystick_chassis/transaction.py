@@ -6,11 +6,12 @@ are. Each stored event has its outbox row in the same transaction, so no effect 
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from tallystick_contracts.envelope import Event, decode_event, encode_event
 from tallystick_contracts.registry import REGISTRY
@@ -20,7 +21,7 @@ from tallystick_chassis.tables import events as events_table
 from tallystick_chassis.tables import outbox as outbox_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import CursorResult, Executable
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.scope import Scope
 
 _UNIQUE_VIOLATION = "23505"
+_SET_UNITS = text("select set_config('app.org_units', :units, true)")
+_ALL_UNITS = "*"
 
 
 class ConcurrencyError(Exception):
@@ -77,6 +80,17 @@ class Transaction:
     ) -> CursorResult[Any]:
         """Run one statement (or one for each parameter set) in this transaction's scope."""
         return await self.connection.execute(statement, parameters)
+
+    @asynccontextmanager
+    async def whole_tenant(self) -> AsyncIterator[None]:
+        """Reach the tenant's rows of every unit inside the block, then those of the scope again.
+
+        For a rule over the whole tenant whose answer is yes or no; what is read must not get into an answer. An error
+        of the database inside spends the transaction, so the scope never stays wide.
+        """
+        await self.connection.execute(_SET_UNITS, {"units": _ALL_UNITS})
+        yield
+        await self.connection.execute(_SET_UNITS, {"units": self.scope.units_setting})
 
     async def append(self, stream: str, expected_version: int, drafts: Sequence[EventDraft]) -> list[StoredEvent]:
         """Append events to ``stream``, each with its outbox row.

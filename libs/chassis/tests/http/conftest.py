@@ -63,8 +63,9 @@ class People:
     known: dict[str, Introspection] = field(default_factory=dict)
     asked: int = 0
 
-    async def authenticate(self, token: str) -> Introspection:
+    async def authenticate(self, token: str, *, ask: bool = False) -> Introspection:
         """Answer as identity would."""
+        del ask
         self.asked += 1
         return self.known.get(hashlib.sha256(token.encode()).hexdigest(), INACTIVE)
 

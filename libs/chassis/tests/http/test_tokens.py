@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jws
 from joserfc.jwk import OctKey, OKPKey
 from tallystick_chassis.clock import utc_now
+from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.tokens import (
     ALGORITHM,
     AUDIENCE,
@@ -177,3 +178,52 @@ def test_the_published_key_set_has_no_private_part(jwks):
 def test_a_signer_without_a_private_key_does_not_start(broken):
     with pytest.raises(ValueError, match="session key set"):
         TokenSigner(broken, clock=utc_now)
+
+
+@pytest.mark.control("EV-24e")
+def test_a_replaced_key_file_is_believed_at_once_and_what_it_lost_is_refused(jwks, other_jwks, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("tallystick_chassis.http.key_file.time.monotonic", lambda: now[0])
+    first, second = jwks, other_jwks.replace(b'"k1"', b'"k2"')
+
+    def keys(*sets: bytes) -> bytes:
+        return msgspec.json.encode({"keys": [key for one in sets for key in msgspec.json.decode(one)["keys"]]})
+
+    file = tmp_path / "keys.json"
+
+    def replace(content: bytes) -> None:
+        beside = tmp_path / f"beside-{now[0]}"
+        beside.write_bytes(content)
+        beside.replace(file)
+
+    file.write_bytes(first)
+    verifier = TokenVerifier.from_file(file, clock=utc_now)
+    signer = TokenSigner(first, clock=utc_now, file=KeyFile(file))
+    old = _issue(signer)
+    assert verifier.verify_session(old).sub == "p_x"
+    replace(keys(second, first))
+    now[0] += 1.0
+    new = _issue(signer)
+    assert msgspec.json.decode(base64.urlsafe_b64decode(new.split(".")[0] + "=="))["kid"] == "k2"
+    assert verifier.verify_session(new)
+    assert verifier.verify_session(old), "the key before is believed while its tokens last"
+    replace(b"not a key set")
+    now[0] += 1.0
+    assert verifier.verify_session(old)
+    assert _issue(signer), "a bad file changes nothing"
+    replace(second)
+    now[0] += 1.0
+    with pytest.raises(TokenError):
+        verifier.verify_session(old)
+    assert verifier.verify_session(new)
+
+
+@pytest.mark.control("X-05")
+def test_a_token_that_was_good_is_refused_when_its_time_is_over(jwks):
+    now = [utc_now()]
+    verifier = TokenVerifier(public_jwks(jwks), clock=lambda: now[0])
+    token = _issue(TokenSigner(jwks, clock=lambda: now[0]))
+    assert verifier.verify_session(token)
+    now[0] += timedelta(minutes=5)
+    with pytest.raises(TokenError):
+        verifier.verify_session(token)

@@ -26,6 +26,8 @@ class Capability(enum.StrEnum):
     ROLES_READ = "roles.read"
     ROLES_WRITE = "roles.write"
     GRANTS_WRITE = "grants.write"
+    SERVICE_KEYS_READ = "service_keys.read"
+    SERVICE_KEYS_WRITE = "service_keys.write"
     ORG_UNITS_READ = "org_units.read"
     ORG_UNITS_WRITE = "org_units.write"
     QUESTION_READ = "question.read"
@@ -94,6 +96,8 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
                 Capability.ROLES_READ,
                 Capability.ROLES_WRITE,
                 Capability.GRANTS_WRITE,
+                Capability.SERVICE_KEYS_READ,
+                Capability.SERVICE_KEYS_WRITE,
                 Capability.ORG_UNITS_READ,
                 Capability.ORG_UNITS_WRITE,
                 Capability.LEDGER_PUBLISH,
@@ -134,5 +138,16 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
         ),
         "privacy_officer": frozenset({Capability.PRIVACY_MANAGE, Capability.PEOPLE_READ, Capability.PEOPLE_DELETE}),
         "candidate": frozenset({Capability.ATTEMPT_TAKE, Capability.CERTIFICATE_OWN}),
+        # What a customer's own system needs to bring people in, assign to them, and fetch what came of it.
+        "service": frozenset(
+            {
+                Capability.PEOPLE_READ,
+                Capability.PEOPLE_IMPORT,
+                Capability.ORG_UNITS_READ,
+                Capability.ASSIGNMENT_READ,
+                Capability.ASSIGNMENT_ISSUE,
+                Capability.CERTIFICATE_READ,
+            }
+        ),
     }
 )

@@ -106,6 +106,13 @@ def head_subject(service: str) -> str:
     return f"head.{service}"
 
 
+EPOCH_SUBJECT = "epoch.identity"
+"""The core subject on which identity says, twice a second and at each change, what others must forget (ADR 0039)."""
+
+EPOCH_FOLLOWERS = frozenset(ServiceName) - {ServiceName.IDENTITY}
+"""The services that check sessions by themselves; identity looks in its own tables."""
+
+
 def inbox_prefix(service: str) -> str:
     """Return the prefix of the reply subjects that only this service may read."""
     return f"_INBOX_{service}"
@@ -160,8 +167,21 @@ def durables_of(service: str) -> tuple[Durable, ...]:
 def permissions_of(service: ServiceName) -> Permissions:
     """Return what a service's NATS user may do: its own subjects, its own durables, no stream management."""
     publish = [f"evt.*.{service}.>", head_subject(service)]
+    subscribe = [f"{inbox_prefix(service)}.>", "head.*"]
+    if service is ServiceName.IDENTITY:
+        publish.append(EPOCH_SUBJECT)
+    if service in EPOCH_FOLLOWERS:
+        subscribe.append(EPOCH_SUBJECT)
     if service is ServiceName.LEDGER:
         publish.append("rcpt.*")
     for durable in durables_of(service):
         publish += [durable.pull_subject, f"$JS.ACK.{durable.stream}.{durable.name}.>"]
-    return Permissions(tuple(publish), (f"{inbox_prefix(service)}.>", "head.*"))
+    return Permissions(tuple(publish), tuple(subscribe))
+
+
+def core_exports_of(service: ServiceName) -> Mapping[str, frozenset[ServiceName]]:
+    """Return the subjects that a service says to others without a stream between them, and who may hear each."""
+    exports = {head_subject(service): frozenset(ServiceName) - {service}}
+    if service is ServiceName.IDENTITY:
+        exports[EPOCH_SUBJECT] = EPOCH_FOLLOWERS
+    return MappingProxyType(exports)

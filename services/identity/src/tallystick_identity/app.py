@@ -8,13 +8,18 @@ from tallystick_chassis.service import Job, Runtime, Service, Wiring
 
 from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
+from tallystick_identity.containment.command import contain, record_key_rotation
+from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes
+from tallystick_identity.people.status_api import status_routes
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.api import role_routes
+from tallystick_identity.service_keys.api import service_key_routes
+from tallystick_identity.sessions.account_api import account_routes
 from tallystick_identity.sessions.api import session_routes
 from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
@@ -23,11 +28,13 @@ from tallystick_identity.state import KINDS
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
+    from tallystick_chassis.bus import Bus
 
     from tallystick_identity.parts import Parts
 
 _MAIL_INTERVAL_S = 0.2
 _PRUNE_INTERVAL_S = 60.0
+EPOCH_INTERVAL_S = 0.04
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -41,10 +48,16 @@ def wire(runtime: Runtime) -> Wiring:
             Job("mail-sign-in-links", mailer.send_waiting, interval_s=_MAIL_INTERVAL_S),
             Job("prune-sign-in-requests", mailer.prune, interval_s=_PRUNE_INTERVAL_S),
         ),
-        miss_tables=("people", "grants", "roles"),
+        miss_tables=("people", "grants", "roles", "service_keys"),
         authenticator=parts.introspector,
         state=KINDS,
+        bus_jobs=lambda bus, _pulls: [_announcing(runtime, bus)],
     )
+
+
+def _announcing(runtime: Runtime, bus: Bus) -> Job:
+    announcer = EpochAnnouncer(duty=runtime.duty, bus=bus, clock=runtime.clock)
+    return Job("announce-epochs", announcer.step, interval_s=EPOCH_INTERVAL_S)
 
 
 def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
@@ -58,14 +71,16 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             introspector=parts.introspector,
             signer=parts.signer,
             clients=settings.clients,
-            session_key=settings.session_key,
             csrf_key=settings.csrf_key,
         ),
         *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
         *administration_routes(factors=parts.factors, tries=parts.tries),
+        *account_routes(database=database, private_data=parts.private_data, timeouts=settings.timeouts),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),
+        *status_routes(people=parts.people),
         *org_unit_routes(database=database),
         *role_routes(database=database),
+        *service_key_routes(database=database),
     ]
 
 
@@ -92,5 +107,10 @@ SERVICE = Service(
     package="tallystick_identity",
     settings=IdentitySettings,
     wire=wire,
-    commands={"init": init, "add-tenant": add_tenant},
+    commands={
+        "init": init,
+        "add-tenant": add_tenant,
+        "contain": contain,
+        "record-key-rotation": record_key_rotation,
+    },
 )

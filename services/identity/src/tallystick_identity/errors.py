@@ -29,6 +29,12 @@ class NameTaken(Conflict):
     code, title = "name_taken", "That name is already in use"
 
 
+class LastAdministrator(Conflict):
+    """After this nobody could give roles in the tenant any more."""
+
+    code, title = "last_administrator", "Somebody must remain who can give roles throughout the tenant"
+
+
 class KeyPoolEmpty(Unavailable):
     """No public key is ready for a new person; the privacy worker is minting more."""
 

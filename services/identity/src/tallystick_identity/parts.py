@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jwks
 from tallystick_chassis.rate_limits import RateLimiter
 
@@ -46,9 +47,10 @@ def make_parts(runtime: Runtime) -> Parts:
         msg = "identity needs its key store"
         raise RuntimeError(msg)
     jwks = settings.session_key.encode()
-    signer = TokenSigner(jwks, clock=runtime.clock)
+    watched = settings.session_keys_watched
+    signer = TokenSigner(jwks, clock=runtime.clock, file=None if watched is None else KeyFile(watched))
     private_data = PrivateData(runtime.keys)
-    sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key)
+    sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key, timeouts=settings.timeouts)
     limiter = RateLimiter.of(settings)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     return Parts(
@@ -60,8 +62,11 @@ def make_parts(runtime: Runtime) -> Parts:
         sessions=sessions,
         introspector=Introspector(
             database=runtime.database,
-            verifier=TokenVerifier(public_jwks(jwks), clock=runtime.clock),
+            verifier=TokenVerifier(
+                public_jwks(jwks), clock=runtime.clock, file=None if watched is None else KeyFile(watched)
+            ),
             csrf_key=settings.csrf_key,
+            timeouts=settings.timeouts,
         ),
         sign_in=SignIn(
             sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
+
+from tallystick_identity.sessions.domain import Timeouts
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -30,6 +33,7 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     """What identity's API and worker need.
 
     ``session_key`` is a JWKS with a private Ed25519 key; ``csrf_key`` and ``blind_index_key`` are 32 bytes each.
+    ``session_keys_watched`` is the file of ``session_key``, where it can be replaced while the process runs.
     """
 
     keys_dsn: Secret
@@ -46,3 +50,11 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     smtp_host: str
     smtp_port: int
     mail_from: str
+    session_keys_watched: Path | None = None
+    session_idle_minutes: int = 30
+    session_absolute_hours: int = 12
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long sessions last."""
+        return Timeouts(timedelta(minutes=self.session_idle_minutes), timedelta(hours=self.session_absolute_hours))

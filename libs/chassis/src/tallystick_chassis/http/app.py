@@ -41,21 +41,28 @@ if TYPE_CHECKING:
     from litestar.types import AfterExceptionHookHandler
     from litestar.types import Scope as AsgiScope
 
+    from tallystick_chassis.http.session_memory import SessionMemory
     from tallystick_chassis.service import Service, Wiring
     from tallystick_chassis.settings import Settings
 
 _SERVER_ERROR = 500
 
 
-def create_app(service: Service, runtime: Runtime, wiring: Wiring, readiness: Readiness | None = None) -> Litestar:
-    """Return the service's ASGI application.
+def create_app(
+    service: Service,
+    runtime: Runtime,
+    wiring: Wiring,
+    readiness: Readiness | None = None,
+    memory: SessionMemory | None = None,
+) -> Litestar:
+    """Return the service's ASGI application. Without a ``memory`` that somebody feeds, identity is asked every time.
 
     Raises:
         RouteDeclarationError: if a route does not name its capability, or the public routes are not the frozen ones.
     """
     settings: Settings = runtime.settings
     readiness = readiness or Readiness({})
-    authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(runtime))
+    authentication = Authentication(_verifier(settings, runtime), wiring.authenticator or _remote(runtime, memory))
     own_urls = [settings.public_url, *(url for name in SERVICES if (url := settings.url_of(name)) is not None)]
     refusals = RefusalRecorder(runtime.database, runtime.sealer, runtime.clock)
     limits = RouteLimits(runtime.database, RateLimiter.of(settings), runtime.sealer)
@@ -97,11 +104,11 @@ def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:
     return TokenVerifier.from_file(settings.session_jwks_file, clock=runtime.clock)
 
 
-def _remote(runtime: Runtime) -> RemoteAuthenticator | None:
+def _remote(runtime: Runtime, memory: SessionMemory | None) -> RemoteAuthenticator | None:
     # A service that may not ask about sessions knows nobody but services.
     if Capability.SESSION_INTROSPECT not in SERVICE_CAPABILITIES[ServiceName(runtime.service)]:
         return None
-    return RemoteAuthenticator(runtime.service_client)
+    return RemoteAuthenticator(runtime.service_client, memory)
 
 
 def _tenant_scope(request: Request[Any, Any, Any]) -> Scope:

@@ -115,10 +115,10 @@ def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock, li
             csrf.check_origin(connection)
             await limits.spend(context, _name_of(connection))
             return
-        await authentication.authenticate(connection, context)
+        await authentication.authenticate(connection, context, ask=bool(handler.opt.get(STEP_UP)))
         if _is_added_options(handler):
             return
-        if context.introspection is not None:
+        if context.by_cookie and context.introspection is not None:
             csrf.check_session(connection, context.introspection)
             if context.introspection.limited and not handler.opt.get(BEFORE_SECOND_FACTOR):
                 raise SecondFactorRequired

@@ -37,6 +37,7 @@ class RequestContext:
     traceparent: str | None = None
     principal: Principal | None = None
     introspection: Introspection | None = None
+    by_cookie: bool = False
     missing_capability: str | None = None
     route: str = "unmatched"
     client_address: str = "unknown"

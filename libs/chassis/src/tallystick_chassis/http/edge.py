@@ -93,7 +93,7 @@ class Edge:
         refusal = await self._before_routing(scope, context)
         headers = Headers.from_scope(scope)
         parent = headers.get("traceparent", "")
-        believed = context.principal is not None and is_traceparent(parent)
+        believed = context.principal is not None and context.principal.is_service and is_traceparent(parent)
         with span(
             "request", kind=SpanKind.SERVER, parent=parent if believed else None, method=scope["method"]
         ) as opened:

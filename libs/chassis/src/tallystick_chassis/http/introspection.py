@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import time
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -15,10 +13,11 @@ from tallystick_chassis.http.service_client import ServiceCallError
 
 if TYPE_CHECKING:
     from tallystick_chassis.http.service_client import ServiceClient
+    from tallystick_chassis.http.session_memory import SessionMemory
 
 INTROSPECT_PATH = "/api/v1/identity/introspect"
-CACHE_TTL_S = 1.0
-CACHE_ENTRIES = 4_096
+ASK_TIMEOUT_S = 5.0
+"""For the question and its repetitions: a frozen identity must lead to a 503, not to a browser that waits."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -32,7 +31,8 @@ class Grant(msgspec.Struct, frozen=True):
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):
     """What identity says about a session token. If it is not ``active``, the rest is empty.
 
-    ``csrf_sha256`` is the SHA-256 of the session's CSRF token in hex; ``auth_time`` is in seconds since 1970. A
+    ``csrf_sha256`` is the SHA-256 of the session's CSRF token in hex; ``auth_time`` is in seconds since 1970, and so is
+    ``valid_until``, when this answer changes by the clock alone (a grant begins or ends, the session idles out). A
     ``limited`` session lacks the second factor that its person needs: it has no grants.
     """
 
@@ -46,6 +46,7 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True):
     home_unit: UUID | None = None
     grants: tuple[Grant, ...] = ()
     limited: bool = False
+    valid_until: float = 0.0
 
 
 INACTIVE = Introspection(active=False)
@@ -60,57 +61,59 @@ class IntrospectionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
 class Authenticator(Protocol):
     """Answers for a session token whose signature and times have been checked already."""
 
-    async def authenticate(self, token: str) -> Introspection:
-        """Return what is known of the session. Raise ``Unavailable`` if that cannot be found out now."""
+    async def authenticate(self, token: str, *, ask: bool = False) -> Introspection:
+        """Return what is known of the session. Raise ``Unavailable`` if that cannot be found out now.
+
+        ``ask`` wants identity's own word, not what is remembered of it.
+        """
         ...
 
 
 class RemoteAuthenticator:
-    """Asks identity over HTTPS and remembers each answer for one second; simultaneous questions are asked once."""
+    """Asks identity over HTTPS, and need not ask again while the memory is fresh and holds the answer (ADR 0039).
 
-    def __init__(self, client: ServiceClient, *, ttl_s: float = CACHE_TTL_S) -> None:
+    Without a memory, or with one that is stale, every request asks; simultaneous questions are asked once.
+    """
+
+    def __init__(self, client: ServiceClient, memory: SessionMemory | None = None) -> None:
         self._client = client
-        self._ttl_s = ttl_s
-        self._answers: dict[bytes, tuple[float, Introspection]] = {}
-        self._asking: dict[bytes, asyncio.Task[Introspection]] = {}
+        self._memory = memory
+        self._asking: dict[str, asyncio.Task[Introspection]] = {}
 
-    async def authenticate(self, token: str) -> Introspection:
-        """Return identity's answer, at most ``ttl_s`` old.
+    async def authenticate(self, token: str, *, ask: bool = False) -> Introspection:
+        """Return what is known of the session; with ``ask``, from identity whatever is remembered.
 
         Raises:
-            Unavailable: if identity cannot be reached.
+            Unavailable: if identity is needed and cannot be reached.
         """
-        key = hashlib.sha256(token.encode()).digest()
-        known = self._answers.get(key)
-        if known is not None and known[0] > time.monotonic():
-            return known[1]
-        task = self._asking.get(key)
+        if ask:
+            return await self._ask(token)
+        if self._memory is not None and (known := self._memory.recall(token)) is not None:
+            return known
+        task = self._asking.get(token)
         if task is None:
-            task = asyncio.create_task(self._ask(token, key))
-            self._asking[key] = task
+            task = asyncio.create_task(self._ask(token))
+            self._asking[token] = task
+            task.add_done_callback(lambda _: self._asking.pop(token, None))
         # Shielded: one caller that goes away must not fail the others who wait for the same answer.
         return await asyncio.shield(task)
 
-    async def _ask(self, token: str, key: bytes) -> Introspection:
-        asked_at = time.monotonic()
+    async def _ask(self, token: str) -> Introspection:
+        # Taken before the question: what changes after it may not be in the answer.
+        moment = None if self._memory is None else self._memory.moment()
         try:
-            answer = await self._client.call(
-                "POST",
-                "identity",
-                INTROSPECT_PATH,
-                body=IntrospectionRequest(token),
-                answer=Introspection,
-                repeatable=True,
-            )
-        except ServiceCallError as error:
+            async with asyncio.timeout(ASK_TIMEOUT_S):
+                answer = await self._client.call(
+                    "POST",
+                    "identity",
+                    INTROSPECT_PATH,
+                    body=IntrospectionRequest(token),
+                    answer=Introspection,
+                    repeatable=True,
+                )
+        except (ServiceCallError, TimeoutError) as error:
             detail = "Sessions cannot be checked right now"
             raise Unavailable(detail) from error
-        finally:
-            self._asking.pop(key, None)
-        if len(self._answers) >= CACHE_ENTRIES:
-            now = time.monotonic()
-            self._answers = {one: kept for one, kept in self._answers.items() if kept[0] > now}
-        if len(self._answers) < CACHE_ENTRIES:
-            # Counted from the question, so that an answer is never used when it is older than the limit.
-            self._answers[key] = (asked_at + self._ttl_s, answer)
+        if self._memory is not None and moment is not None:
+            self._memory.keep(token, answer, moment)
         return answer

@@ -17,6 +17,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from tallystick_chassis.http.key_file import KeyFile
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -30,6 +32,7 @@ SERVICE_TYPE = "svc+jwt"
 LIFETIME = timedelta(minutes=5)
 CLOCK_SKEW_S = 5
 MAX_TOKEN_CHARS = 8_192
+MAX_VERIFIED = 4_096
 _SERVICE_PREFIX = "service:"
 
 
@@ -90,16 +93,39 @@ Claims = TypeVar("Claims", SessionClaims, ServiceClaims)
 
 
 class TokenSigner:
-    """Issues tokens with the first private key of a JWKS. Identity alone has one."""
+    """Issues tokens with the first private key of a JWKS. Identity alone has one.
 
-    def __init__(self, jwks: bytes, *, clock: Clock) -> None:
+    With a ``file`` it is the first key of what that holds by now, a second after it was replaced.
+    """
+
+    def __init__(self, jwks: bytes, *, clock: Clock, file: KeyFile | None = None) -> None:
+        self._clock = clock
+        self._file = file
+        self._take(jwks)
+
+    @property
+    def published(self) -> bytes:
+        """The public keys with which its tokens are checked, as a JWKS."""
+        self._look()
+        return self._published
+
+    def _take(self, jwks: bytes) -> None:
         keys = _read_keys(jwks)
         if not keys or keys[0].d is None:
             message = "the session key set has no private key"
             raise ValueError(message)
         self._kid = keys[0].kid
         self._key = _import(keys[0], private=True)
-        self._clock = clock
+        self._published = public_jwks(jwks)
+
+    def _look(self) -> None:
+        content = None if self._file is None else self._file.read_if_changed()
+        if content is None:
+            return
+        try:
+            self._take(content)
+        except ValueError:
+            return  # not a key set: the key we have stays
 
     def issue_session(
         self,
@@ -144,21 +170,29 @@ class TokenSigner:
         return self._sign(SERVICE_TYPE, claims)
 
     def _sign(self, token_type: str, claims: SessionClaims | ServiceClaims) -> str:
+        self._look()
         header = {"alg": ALGORITHM, "typ": token_type, "kid": self._kid}
         return jws.serialize_compact(header, msgspec.json.encode(claims), self._key, algorithms=[ALGORITHM])
 
 
 class TokenVerifier:
-    """Checks tokens against the public keys that the process was started with."""
+    """Checks tokens against public keys. A signature that was good once is not computed again; times are looked at.
 
-    def __init__(self, jwks: bytes, *, clock: Clock) -> None:
-        self._keys = {key.kid: _import(key, private=False) for key in _read_keys(jwks)}
+    With a ``file`` the keys are those that it holds by now: a second after it was replaced, and at once where a token
+    names a key that is not known yet.
+    """
+
+    def __init__(self, jwks: bytes, *, clock: Clock, file: KeyFile | None = None) -> None:
+        self._keys = _public_keys(jwks)
         self._clock = clock
+        self._file = file
+        self._verified: dict[str, SessionClaims] = {}
 
     @classmethod
     def from_file(cls, path: Path, *, clock: Clock) -> TokenVerifier:
         """Return a verifier for the keys in a JWKS file; private parts in it are ignored."""
-        return cls(path.read_bytes(), clock=clock)
+        file = KeyFile(path)
+        return cls(file.read(), clock=clock, file=file)
 
     def verify_session(self, token: str) -> SessionClaims:
         """Return the claims of a session token that is valid now.
@@ -166,7 +200,16 @@ class TokenVerifier:
         Raises:
             TokenError: otherwise.
         """
-        return self._verify(token, SESSION_TYPE, SessionClaims)
+        self._look()
+        known = self._verified.get(token)
+        if known is not None:
+            self._check_times(known)
+            return known
+        claims = self._verify(token, SESSION_TYPE, SessionClaims)
+        if len(self._verified) >= MAX_VERIFIED:
+            self._verified.clear()
+        self._verified[token] = claims
+        return claims
 
     def verify_service(self, token: str) -> str:
         """Return the name of the service whose token this is, valid now.
@@ -174,6 +217,7 @@ class TokenVerifier:
         Raises:
             TokenError: otherwise.
         """
+        self._look()
         subject = self._verify(token, SERVICE_TYPE, ServiceClaims).sub
         if not subject.startswith(_SERVICE_PREFIX):
             raise TokenError
@@ -185,6 +229,8 @@ class TokenVerifier:
         try:
             found = jws.extract_compact(token.encode())
             header = msgspec.convert(found.headers(), _Header)
+            if header.kid not in self._keys:
+                self._look(at_once=True)
             key = self._keys.get(header.kid)
             if header.alg != ALGORITHM or header.typ != token_type or key is None:
                 raise TokenError
@@ -193,12 +239,25 @@ class TokenVerifier:
             claims = msgspec.json.decode(found.payload, type=kind)
         except (JoseError, msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
             raise TokenError from error
-        now = int(self._clock().timestamp())
         if claims.iss != ISSUER or claims.aud != AUDIENCE:
             raise TokenError
+        self._check_times(claims)
+        return claims
+
+    def _check_times(self, claims: SessionClaims | ServiceClaims) -> None:
+        now = int(self._clock().timestamp())
         if claims.nbf > now + CLOCK_SKEW_S or claims.exp <= now:
             raise TokenError
-        return claims
+
+    def _look(self, *, at_once: bool = False) -> None:
+        content = None if self._file is None else self._file.read_if_changed(at_once=at_once)
+        if content is None:
+            return
+        try:
+            self._keys = _public_keys(content)
+        except ValueError:
+            return  # not a key set: the keys we have stay
+        self._verified.clear()
 
 
 def public_jwks(jwks: bytes) -> bytes:
@@ -220,6 +279,10 @@ def _read_keys(jwks: bytes) -> tuple[_Jwk, ...]:
         message = "the session key set is not a JWKS of Ed25519 keys"
         raise ValueError(message) from None
     return tuple(key for key in keys if key.kty == "OKP" and key.crv == "Ed25519")
+
+
+def _public_keys(jwks: bytes) -> dict[str, OKPKey]:
+    return {key.kid: _import(key, private=False) for key in _read_keys(jwks)}
 
 
 def _import(key: _Jwk, *, private: bool) -> OKPKey:

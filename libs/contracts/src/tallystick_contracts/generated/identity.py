@@ -328,6 +328,74 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     stores: tuple[StoreErasure, ...] = ()
 
 
+class UserDisabled(EventData, frozen=True, kw_only=True):
+    """A person may not sign in or act until enabled again."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+
+
+class UserEnabled(EventData, frozen=True, kw_only=True):
+    """A disabled person may sign in and act again."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+
+
+class RoleAssignedV2(EventData, frozen=True, kw_only=True):
+    """A person was granted a role in an org unit, from a date on and to a date if they are there."""
+
+    # P1.
+    grant_id: str = msgspec.field(name="grantId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0.
+    role_id: str = msgspec.field(name="roleId", default="")
+    # P0.
+    unit_id: str = msgspec.field(name="unitId", default="")
+    # P0. Whether the grant covers the units below too.
+    subtree: bool = False
+    # P0. When it begins, RFC 3339; absent: at once.
+    starts_at: str | None = msgspec.field(name="startsAt", default=None)
+    # P0. When it ends, RFC 3339; absent: when it is taken back.
+    expires_at: str | None = msgspec.field(name="expiresAt", default=None)
+
+
+class ServiceKeyCreated(EventData, frozen=True, kw_only=True):
+    """A key for a machine was made."""
+
+    # P0.
+    key_id: str = msgspec.field(name="keyId", default="")
+    # P0. The beginning of the key, by which people tell keys apart; it opens nothing.
+    prefix: str = ""
+    # P0. What it may do, sorted.
+    capabilities: tuple[str, ...] = ()
+    # P0.
+    unit_id: str = msgspec.field(name="unitId", default="")
+    # P0. Whether it reaches the units below too.
+    subtree: bool = False
+    # P0. When it ends, RFC 3339.
+    expires_at: str = msgspec.field(name="expiresAt", default="")
+
+
+class ServiceKeyRevoked(EventData, frozen=True, kw_only=True):
+    """A key for a machine was taken back."""
+
+    # P0.
+    key_id: str = msgspec.field(name="keyId", default="")
+
+
+class SigningKeyRotated(EventData, frozen=True, kw_only=True):
+    """Tokens are signed with another key from now on."""
+
+    # P0. The new key's id (RFC 7638).
+    key_id: str = msgspec.field(name="keyId", default="")
+    # P0. The key that signed before, still believed while its tokens last, unless distrusted.
+    previous_key_id: str = msgspec.field(name="previousKeyId", default="")
+    # P0. Whether the tokens of the key before are refused from now on.
+    distrusted: bool = False
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="identity.tenant.created",
@@ -742,5 +810,120 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.outcome": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="identity.user.disabled",
+        version=1,
+        service="identity",
+        aggregate="user",
+        verb="disabled",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=5,
+        ocsf_status="",
+        summary="A person may not sign in or act until enabled again.",
+        struct=UserDisabled,
+        pii=MappingProxyType({"person": PiiClass.P1}),
+    ),
+    EventType(
+        type="identity.user.enabled",
+        version=1,
+        service="identity",
+        aggregate="user",
+        verb="enabled",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=2,
+        ocsf_status="",
+        summary="A disabled person may sign in and act again.",
+        struct=UserEnabled,
+        pii=MappingProxyType({"person": PiiClass.P1}),
+    ),
+    EventType(
+        type="identity.role.assigned",
+        version=2,
+        service="identity",
+        aggregate="role",
+        verb="assigned",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=16,
+        ocsf_status="",
+        summary="A person was granted a role in an org unit, from a date on and to a date if they are there.",
+        struct=RoleAssignedV2,
+        pii=MappingProxyType(
+            {
+                "grant_id": PiiClass.P1,
+                "person": PiiClass.P1,
+                "role_id": PiiClass.P0,
+                "unit_id": PiiClass.P0,
+                "subtree": PiiClass.P0,
+                "starts_at": PiiClass.P0,
+                "expires_at": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.service_key.created",
+        version=1,
+        service="identity",
+        aggregate="service_key",
+        verb="created",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=18,
+        ocsf_status="",
+        summary="A key for a machine was made.",
+        struct=ServiceKeyCreated,
+        pii=MappingProxyType(
+            {
+                "key_id": PiiClass.P0,
+                "prefix": PiiClass.P0,
+                "capabilities": PiiClass.P0,
+                "unit_id": PiiClass.P0,
+                "subtree": PiiClass.P0,
+                "expires_at": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.service_key.revoked",
+        version=1,
+        service="identity",
+        aggregate="service_key",
+        verb="revoked",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=19,
+        ocsf_status="",
+        summary="A key for a machine was taken back.",
+        struct=ServiceKeyRevoked,
+        pii=MappingProxyType({"key_id": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.signing_key.rotated",
+        version=1,
+        service="identity",
+        aggregate="signing_key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="Tokens are signed with another key from now on.",
+        struct=SigningKeyRotated,
+        pii=MappingProxyType({"key_id": PiiClass.P0, "previous_key_id": PiiClass.P0, "distrusted": PiiClass.P0}),
     ),
 )

@@ -31,6 +31,7 @@ from tallystick_identity.people.domain import (
 from tallystick_identity.people.imports import MAX_ROWS, Row, check_rows, import_people, plan_units
 from tallystick_identity.people.queries import DEFAULT_LIMIT, MAX_LIMIT, BadCursorError, cursor_of, read_cursor
 from tallystick_identity.people.store import find_person, page_of_people
+from tallystick_identity.roles.administrators import keeping_an_administrator
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -234,7 +235,8 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
             row = await find_person(tx, person_id, lock=True)
             if row is None:
                 raise NotFound
-            await people.delete(tx, row, reason=reason)
+            async with keeping_an_administrator(tx):
+                await people.delete(tx, row, reason=reason)
             return PersonDeleted(row.person, "erasure_ordered")
 
         return await perform(request, tenant_scope, run, status=202)

@@ -17,6 +17,8 @@ from tallystick_contracts.generated.identity import (
     TokenVersionScope,
     UserCreated,
     UserDeleted,
+    UserDisabled,
+    UserEnabled,
 )
 
 from tallystick_identity.errors import EmailTaken, KeyPoolEmpty
@@ -110,6 +112,27 @@ class People:
             f"user-{person.person}",
             1,
             [EventDraft(deleted, id=event_id, subject=person.person, org_unit=person.home_unit)],
+        )
+
+    async def disable(self, tx: Transaction, person: PersonRow) -> None:
+        """Let a person neither sign in nor act; nothing happens when that is so already."""
+        if await store.set_disabled(tx, person.person, at=tx.clock()):
+            await self.end_sessions(tx, person, reason=SessionEnd.ADMIN)
+            await self._record_status(tx, person, UserDisabled(person=person.person))
+
+    async def enable(self, tx: Transaction, person: PersonRow) -> None:
+        """Let a disabled person sign in and act again."""
+        if await store.set_disabled(tx, person.person, at=None):
+            await self._record_status(tx, person, UserEnabled(person=person.person))
+
+    @staticmethod
+    async def _record_status(tx: Transaction, person: PersonRow, data: UserDisabled | UserEnabled) -> None:
+        event_id = new_id()
+        # A stream of its own for each change: the row's lock has put them in order.
+        await tx.append(
+            f"user_status-{event_id}",
+            0,
+            [EventDraft(data, id=event_id, subject=person.person, org_unit=person.home_unit)],
         )
 
     async def end_sessions(self, tx: Transaction, person: PersonRow, *, reason: SessionEnd) -> None:

@@ -15,6 +15,7 @@ ERASED = "[erased]"
 
 _EMAIL = b"identity.people.email"
 _NAME = b"identity.people.name"
+_LABEL = b"identity.sessions.label"
 
 
 class PrivateData:
@@ -30,6 +31,15 @@ class PrivateData:
             key.encrypt(email.encode(), aad=_EMAIL),
             key.encrypt(name.encode(), aad=_NAME),
         )
+
+    async def encrypt_label(self, tenant: TenantId, person: str, label: str) -> bytes:
+        """Return the ciphertext of a name that the person gave to a session."""
+        key = await self._keys.data_key(tenant, person)
+        return key.encrypt(label.encode(), aad=_LABEL)
+
+    async def label(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str | None:
+        """Return a session's name, if it has one."""
+        return await self._read(tenant, person, _LABEL, ciphertext)
 
     async def email(self, tenant: TenantId, person: str, ciphertext: bytes | None) -> str | None:
         """Return the address, or ``None`` once erased."""

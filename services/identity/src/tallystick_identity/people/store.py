@@ -36,7 +36,10 @@ class NewPerson:
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """A person as stored; the ciphertexts are ``None`` once erased."""
+    """A person as stored; the ciphertexts are ``None`` once erased.
+
+    ``token_version`` is the person's own and the tenant's together: it grows with either.
+    """
 
     id: UUID
     person: PersonRef
@@ -47,9 +50,18 @@ class PersonRow:
     token_version: int
     created_at: datetime
     deleted_at: datetime | None
+    disabled_at: datetime | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the person may sign in and act."""
+        return self.deleted_at is None and self.disabled_at is None
 
 
-_COLUMNS = "id, person, org_unit_id, key_id, email_ciphertext, name_ciphertext, token_version, created_at, deleted_at"
+_COLUMNS = (
+    "id, person, org_unit_id, key_id, email_ciphertext, name_ciphertext, token_version + (select t.token_version "
+    "from identity.tenants t where t.tenant_id = people.tenant_id), created_at, deleted_at, disabled_at"
+)
 _INSERT = text(
     "insert into identity.people (tenant_id, id, org_unit_id, person, key_id, email_index, email_ciphertext, "
     "name_ciphertext, created_at) "
@@ -71,7 +83,8 @@ _BY_ID_LOCKED = text(
 )
 _BY_PERSON = text(f"select {_COLUMNS} from identity.people where tenant_id = :tenant and person = :person")
 _BY_INDEX = text(
-    f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null"
+    f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null "
+    "and disabled_at is null"
 )
 _PAGE = text(
     f"select {_COLUMNS} from identity.people where tenant_id = :tenant and deleted_at is null "
@@ -79,6 +92,10 @@ _PAGE = text(
     "order by created_at, id limit :limit"
 )
 _ANYBODY = text("select exists (select from identity.people where tenant_id = :tenant)")
+_DISABLE = text(
+    "update identity.people set disabled_at = cast(:at as timestamptz) where tenant_id = :tenant and person = :person "
+    "and deleted_at is null and (disabled_at is null) <> (cast(:at as timestamptz) is null) returning person"
+)
 _BUMP = text(
     "update identity.people set token_version = token_version + 1 where tenant_id = :tenant and person = :person "
     "returning token_version"
@@ -94,10 +111,8 @@ _EMAIL_INDEX = text("select email_index from identity.people where tenant_id = :
 
 
 def _row(row: tuple[Any, ...]) -> PersonRow:
-    identifier, person, unit, key_id, email, name, token_version, created_at, deleted_at = row
-    return PersonRow(
-        identifier, PersonRef(person), OrgUnitId(unit), key_id, email, name, token_version, created_at, deleted_at
-    )
+    identifier, person, unit, *rest = row
+    return PersonRow(identifier, PersonRef(person), OrgUnitId(unit), *rest)
 
 
 async def insert_people(tx: Transaction, people: Sequence[NewPerson], *, created_at: datetime) -> set[UUID]:
@@ -161,6 +176,12 @@ async def bump_token_version(tx: Transaction, person: str) -> int:
     """Raise the person's token version, which ends every session signed under an older one; return the new version."""
     result = await tx.execute(_BUMP, {"tenant": tx.scope.tenant, "person": person})
     return int(result.scalar_one())
+
+
+async def set_disabled(tx: Transaction, person: str, *, at: datetime | None) -> bool:
+    """Disable a person from ``at`` on, or enable with ``None``; ``False`` when nothing changed."""
+    result = await tx.execute(_DISABLE, {"tenant": tx.scope.tenant, "person": person, "at": at})
+    return result.first() is not None
 
 
 async def mark_deleted(tx: Transaction, person: str, *, now: datetime) -> None:

@@ -19,8 +19,17 @@ from tallystick_identity.errors import InvalidInput, UnknownReference
 from tallystick_identity.org_units.commands import in_reach
 from tallystick_identity.org_units.store import find_unit, subtree
 from tallystick_identity.people.store import find_person
+from tallystick_identity.roles.administrators import keeping_an_administrator
 from tallystick_identity.roles.commands import assign, change_role, create_role, revoke
-from tallystick_identity.roles.store import GrantRow, Role, all_roles, find_role, grants_of
+from tallystick_identity.roles.store import (
+    EffectiveGrant,
+    GrantRow,
+    Role,
+    all_roles,
+    effective_grants,
+    find_role,
+    grants_of,
+)
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -65,13 +74,18 @@ class RoleList(msgspec.Struct, frozen=True):
 
 
 class NewGrant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A role for a person in an org unit, with or without the units below, for ever or until ``expires_at``."""
+    """A role for a person in an org unit, with or without the units below.
+
+    It holds from ``starts_at`` (else at once) until ``expires_at`` (else until it is taken back): an auditor's
+    engagement, for example.
+    """
 
     person_id: UUID
     role_id: UUID
     org_unit_id: UUID
     subtree: bool = False
     expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+    starts_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class GrantView(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,12 +97,39 @@ class GrantView(msgspec.Struct, frozen=True, omit_defaults=True):
     org_unit_id: UUID
     subtree: bool
     expires_at: datetime | None = None
+    starts_at: datetime | None = None
 
 
 class GrantList(msgspec.Struct, frozen=True):
-    """The grants of a person that are in force in the units in reach."""
+    """The grants of a person in the units in reach that are in force or will be."""
 
     grants: tuple[GrantView, ...]
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A grant by which somebody holds a capability: ``role`` is its role's name."""
+
+    grant_id: UUID
+    role_id: UUID
+    role: str
+    org_unit_id: UUID
+    subtree: bool
+    expires_at: datetime | None = None
+    starts_at: datetime | None = None
+
+
+class HeldCapability(msgspec.Struct, frozen=True):
+    """What somebody may do now, in which units, and why."""
+
+    capability: str
+    org_unit_ids: tuple[UUID, ...]
+    because: tuple[Reason, ...]
+
+
+class HeldCapabilities(msgspec.Struct, frozen=True):
+    """All that a person may do by grants in the units in reach, by name."""
+
+    capabilities: tuple[HeldCapability, ...]
 
 
 class GrantRevoked(msgspec.Struct, frozen=True):
@@ -131,7 +172,8 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         _require_grantable(data.capabilities)
 
         async def run(tx: Transaction) -> RoleView:
-            role = await change_role(tx, role_id, capabilities=_names(data.capabilities), staff=data.staff)
+            async with keeping_an_administrator(tx):
+                role = await change_role(tx, role_id, capabilities=_names(data.capabilities), staff=data.staff)
             if role is None:
                 raise NotFound
             return _role_view(role)
@@ -162,13 +204,47 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         """Take a grant back."""
 
         async def run(tx: Transaction) -> GrantRevoked:
-            if not await revoke(tx, grant_id):
-                raise NotFound
+            async with keeping_an_administrator(tx):
+                if not await revoke(tx, grant_id):
+                    raise NotFound
             return GrantRevoked(grant_id)
 
         return await perform(request, tenant_scope, run)
 
-    return [list_roles, add_role, set_role, list_grants, add_grant, remove_grant]
+    @get("/api/v1/identity/people/{person_id:uuid}/capabilities", opt={"capability": Capability.ROLES_READ})
+    async def explain(tenant_scope: Scope, person_id: UUID) -> HeldCapabilities:
+        """Say what a person may do now, where, and by which grants."""
+        async with database.transaction(tenant_scope) as tx:
+            person = await find_person(tx, person_id)
+            if person is None:
+                raise NotFound
+            return _held(await effective_grants(tx, person.person, now=tx.clock()))
+
+    return [list_roles, add_role, set_role, list_grants, add_grant, remove_grant, explain]
+
+
+def _held(grants: list[EffectiveGrant]) -> HeldCapabilities:
+    by_name: dict[str, list[EffectiveGrant]] = {}
+    for one in grants:
+        for capability in one.capabilities:
+            by_name.setdefault(capability, []).append(one)
+    return HeldCapabilities(
+        tuple(
+            HeldCapability(
+                capability=name,
+                org_unit_ids=tuple(sorted({unit for one in giving for unit in one.units})),
+                because=tuple(_reason(one) for one in giving),
+            )
+            for name, giving in sorted(by_name.items())
+        )
+    )
+
+
+def _reason(one: EffectiveGrant) -> Reason:
+    grant = one.grant
+    return Reason(
+        grant.id, grant.role_id, one.role_name, grant.org_unit, grant.subtree, grant.expires_at, grant.starts_at
+    )
 
 
 async def _checked(tx: Transaction, data: NewGrant) -> GrantRow:
@@ -184,9 +260,19 @@ async def _checked(tx: Transaction, data: NewGrant) -> GrantRow:
         errors.append(FieldError("is not there", pointer="/org_unit_id"))
     if data.expires_at is not None and data.expires_at <= tx.clock():
         errors.append(FieldError("is in the past", pointer="/expires_at"))
+    if data.expires_at is not None and data.starts_at is not None and data.expires_at <= data.starts_at:
+        errors.append(FieldError("is before it starts", pointer="/expires_at"))
     if errors or person is None:
         raise UnknownReference(errors=errors)
-    return GrantRow(new_id(), person.person, data.role_id, OrgUnitId(data.org_unit_id), data.subtree, data.expires_at)
+    return GrantRow(
+        new_id(),
+        person.person,
+        data.role_id,
+        OrgUnitId(data.org_unit_id),
+        data.subtree,
+        data.expires_at,
+        data.starts_at,
+    )
 
 
 def _require_tenant_wide(request: Request[Any, Any, Any], scope: Scope) -> None:
@@ -215,4 +301,6 @@ def _role_view(role: Role) -> RoleView:
 
 
 def _grant_view(grant: GrantRow) -> GrantView:
-    return GrantView(grant.id, grant.person, grant.role_id, grant.org_unit, grant.subtree, grant.expires_at)
+    return GrantView(
+        grant.id, grant.person, grant.role_id, grant.org_unit, grant.subtree, grant.expires_at, grant.starts_at
+    )

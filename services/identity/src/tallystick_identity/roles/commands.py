@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from tallystick_chassis.ids import new_id
 from tallystick_chassis.transaction import EventDraft
-from tallystick_contracts.generated.identity import RoleAssigned, RoleChanged, RoleRevoked
+from tallystick_contracts.envelope import format_time
+from tallystick_contracts.generated.identity import RoleAssignedV2, RoleChanged, RoleRevoked
 
 from tallystick_identity.errors import NameTaken
 from tallystick_identity.roles import store
@@ -45,12 +46,14 @@ async def change_role(
 async def assign(tx: Transaction, grant: GrantRow) -> None:
     """Give a person a role in an org unit."""
     await store.insert_grant(tx, grant, created_at=tx.clock())
-    assigned = RoleAssigned(
+    assigned = RoleAssignedV2(
         grant_id=str(grant.id),
         person=grant.person,
         role_id=str(grant.role_id),
         unit_id=str(grant.org_unit),
         subtree=grant.subtree,
+        starts_at=None if grant.starts_at is None else format_time(grant.starts_at),
+        expires_at=None if grant.expires_at is None else format_time(grant.expires_at),
     )
     await tx.append(f"grant-{grant.id}", 0, [EventDraft(assigned, subject=grant.person, org_unit=grant.org_unit)])
 

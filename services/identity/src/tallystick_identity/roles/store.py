@@ -40,13 +40,15 @@ class GrantRow:
     org_unit: OrgUnitId
     subtree: bool
     expires_at: datetime | None
+    starts_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveGrant:
     """A grant in force, its subtree unfolded."""
 
-    role_id: UUID
+    grant: GrantRow
+    role_name: str
     capabilities: tuple[str, ...]
     units: tuple[UUID, ...]
 
@@ -66,10 +68,10 @@ _ROLES = text(
 )
 _ROLE = text("select id, name, capabilities, version, staff from identity.roles where tenant_id = :tenant and id = :id")
 _INSERT_GRANT = text(
-    "insert into identity.grants (tenant_id, id, org_unit_id, person, role_id, subtree, expires_at, created_at) "
-    "values (:tenant, :id, :org_unit, :person, :role, :subtree, :expires_at, :created_at)"
+    "insert into identity.grants (tenant_id, id, org_unit_id, person, role_id, subtree, starts_at, expires_at, "
+    "created_at) values (:tenant, :id, :org_unit, :person, :role, :subtree, :starts_at, :expires_at, :created_at)"
 )
-_GRANT_COLUMNS = "id, person, role_id, org_unit_id, subtree, expires_at"
+_GRANT_COLUMNS = "id, person, role_id, org_unit_id, subtree, expires_at, starts_at"
 _GRANTS_OF = text(
     f"select {_GRANT_COLUMNS} from identity.grants where tenant_id = :tenant and person = :person "
     "and revoked_at is null and (expires_at is null or expires_at > :now) order by created_at, id"
@@ -83,14 +85,20 @@ _REVOKE_ALL = text(
     f"and revoked_at is null returning {_GRANT_COLUMNS}"
 )
 _EFFECTIVE = text(
-    "select g.role_id, r.capabilities, array("
+    "select g.id, g.person, g.role_id, g.org_unit_id, g.subtree, g.expires_at, g.starts_at, r.name, r.capabilities, "
+    "array("
     "  select below.org_unit_id from identity.org_units above join identity.org_units below "
     "  on below.tenant_id = above.tenant_id and (below.org_unit_id = above.org_unit_id or g.subtree and "
     "  (above.path = '' or starts_with(below.path, above.path || '/'))) "
     "  where above.tenant_id = g.tenant_id and above.org_unit_id = g.org_unit_id) as units "
     "from identity.grants g join identity.roles r on r.tenant_id = g.tenant_id and r.id = g.role_id "
     "where g.tenant_id = :tenant and g.person = :person and g.revoked_at is null "
-    "and (g.expires_at is null or g.expires_at > :now) order by g.created_at, g.id"
+    "and (g.starts_at is null or g.starts_at <= :now) and (g.expires_at is null or g.expires_at > :now) "
+    "order by g.created_at, g.id"
+)
+_NEXT_CHANGE = text(
+    "select min(at) from (select unnest(array[starts_at, expires_at]) as at from identity.grants "
+    "where tenant_id = :tenant and person = :person and revoked_at is null) as bounds where at > :now"
 )
 
 
@@ -100,8 +108,8 @@ def _role(row: tuple[Any, ...]) -> Role:
 
 
 def _grant(row: tuple[Any, ...]) -> GrantRow:
-    identifier, person, role_id, unit, subtree, expires_at = row
-    return GrantRow(identifier, PersonRef(person), role_id, OrgUnitId(unit), subtree, expires_at)
+    identifier, person, role_id, unit, subtree, expires_at, starts_at = row
+    return GrantRow(identifier, PersonRef(person), role_id, OrgUnitId(unit), subtree, expires_at, starts_at)
 
 
 async def insert_role(tx: Transaction, role: Role, *, created_at: datetime) -> bool:
@@ -155,6 +163,7 @@ async def insert_grant(tx: Transaction, grant: GrantRow, *, created_at: datetime
             "person": grant.person,
             "role": grant.role_id,
             "subtree": grant.subtree,
+            "starts_at": grant.starts_at,
             "expires_at": grant.expires_at,
             "created_at": created_at,
         },
@@ -162,7 +171,7 @@ async def insert_grant(tx: Transaction, grant: GrantRow, *, created_at: datetime
 
 
 async def grants_of(tx: Transaction, person: str, *, now: datetime) -> list[GrantRow]:
-    """Return the person's grants in force in the scope's units."""
+    """Return the person's grants in the scope's units that are in force or will be."""
     rows = await tx.execute(_GRANTS_OF, {"tenant": tx.scope.tenant, "person": person, "now": now})
     return [_grant(tuple(row)) for row in rows]
 
@@ -182,4 +191,15 @@ async def revoke_all_grants(tx: Transaction, person: str, *, now: datetime) -> l
 async def effective_grants(tx: Transaction, person: str, *, now: datetime) -> list[EffectiveGrant]:
     """Return the person's grants in force with their capabilities and every unit they cover."""
     rows = await tx.execute(_EFFECTIVE, {"tenant": tx.scope.tenant, "person": person, "now": now})
-    return [EffectiveGrant(role, tuple(capabilities), tuple(units)) for role, capabilities, units in map(tuple, rows)]
+    return [
+        EffectiveGrant(_grant(tuple(grant)), name, tuple(capabilities), tuple(units))
+        for *grant, name, capabilities, units in map(tuple, rows)
+    ]
+
+
+async def next_change(tx: Transaction, person: str, *, now: datetime) -> datetime | None:
+    """Return when the next of the person's grants begins or ends by itself."""
+    at: datetime | None = (
+        await tx.execute(_NEXT_CHANGE, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    ).scalar_one_or_none()
+    return at

@@ -10,7 +10,7 @@ from litestar import Request, Response, get, post
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.introspection import INTROSPECT_PATH, Introspection, IntrospectionRequest
-from tallystick_chassis.http.tokens import LIFETIME, public_jwks
+from tallystick_chassis.http.tokens import LIFETIME
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal
 from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, Capability
@@ -72,11 +72,9 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
     introspector: Introspector,
     signer: TokenSigner,
     clients: Mapping[str, str],
-    session_key: str,
     csrf_key: bytes,
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
-    jwks = public_jwks(session_key.encode())
 
     @post(REFRESH_PATH, opt={"public": True}, status_code=204)
     async def refresh(request: Request[Any, Any, Any]) -> Response[None]:
@@ -146,6 +144,6 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
     @get("/.well-known/jwks.json", opt={"public": True}, media_type="application/jwk-set+json")
     async def keys() -> bytes:
         """Return the public keys that session and service tokens are signed with."""
-        return jwks
+        return signer.published
 
     return [refresh, logout, me, introspect, token, keys]

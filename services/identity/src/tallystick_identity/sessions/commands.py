@@ -16,9 +16,9 @@ from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.roles.store import effective_grants
 from tallystick_identity.sessions import store
 from tallystick_identity.sessions.domain import (
-    ABSOLUTE_LIMIT,
     RefreshToken,
     Session,
+    Timeouts,
     Verdict,
     judge_refresh,
     successor,
@@ -43,7 +43,7 @@ PASSWORD = ("pwd",)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a browser is given: the session token and the refresh token, both secret.
+    """What a browser is given: the session token and the refresh token, both secret, and how long to keep them.
 
     ``need`` is what the session lacks before it may do anything.
     """
@@ -51,13 +51,15 @@ class Credentials:
     session_token: str
     refresh_token: str
     session_ref: str
+    lifetime_s: int
     need: Need | None = None
 
 
 class Sessions:
     """The commands on sessions, with what they need. ``refresh_key`` is 32 bytes."""
 
-    def __init__(self, *, signer: TokenSigner, sealer: Sealer, refresh_key: bytes) -> None:
+    def __init__(self, *, signer: TokenSigner, sealer: Sealer, refresh_key: bytes, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
         self._signer = signer
         self._sealer = sealer
         self._refresh_key = refresh_key
@@ -76,7 +78,7 @@ class Sessions:
             previous_hash=None,
             refreshed_at=now,
             created_at=now,
-            expires_at=now + ABSOLUTE_LIMIT,
+            expires_at=now + self._timeouts.absolute,
             ended_at=None,
         )
         await store.insert_session(tx, session)
@@ -90,10 +92,16 @@ class Sessions:
         if session is None:
             return None
         person = await find_by_ref(tx, session.person)
-        if person is None or person.deleted_at is not None:
+        if person is None or not person.is_active:
             return None
         now = tx.clock()
-        verdict = judge_refresh(session, secret_hash(presented.secret), token_version=person.token_version, now=now)
+        verdict = judge_refresh(
+            session,
+            secret_hash(presented.secret),
+            token_version=person.token_version,
+            now=now,
+            idle=self._timeouts.idle,
+        )
         if verdict is Verdict.REUSED:
             await end_session(tx, session, reason=SessionEnd.REUSE)
         if verdict in {Verdict.REUSED, Verdict.OVER}:
@@ -113,12 +121,13 @@ class Sessions:
             person=session.person,
             tenant=tx.scope.tenant,
             session=session.session_ref,
-            role_ids=tuple(sorted({str(grant.role_id) for grant in grants})),
+            role_ids=tuple(sorted({str(one.grant.role_id) for one in grants})),
             token_version=session.token_version,
             amr=session.amr,
             auth_time=int(session.created_at.timestamp()),
         )
-        return Credentials(token, str(refresh), session.session_ref, need)
+        lifetime = session.expires_at - tx.clock()
+        return Credentials(token, str(refresh), session.session_ref, int(lifetime.total_seconds()), need)
 
     async def _record_opening(
         self, tx: Transaction, person: PersonRow, session: Session, origin: Origin, *, need: Need | None

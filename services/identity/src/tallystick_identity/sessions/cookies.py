@@ -8,7 +8,7 @@ from litestar.datastructures import Cookie
 from tallystick_chassis.http.authentication import SESSION_COOKIE
 from tallystick_chassis.http.csrf import CSRF_COOKIE, csrf_token
 
-from tallystick_identity.sessions.domain import ABSOLUTE_LIMIT, TOKEN_LIFETIME
+from tallystick_identity.sessions.domain import TOKEN_LIFETIME
 
 if TYPE_CHECKING:
     from tallystick_identity.sessions.commands import Credentials
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 REFRESH_COOKIE = "__Secure-tally_refresh"
 REFRESH_PATH = "/session/refresh"
 _SESSION_MAX_AGE_S = int(TOKEN_LIFETIME.total_seconds())
-_LONG_MAX_AGE_S = int(ABSOLUTE_LIMIT.total_seconds())
 
 
 def session_cookies(credentials: Credentials, *, csrf_key: bytes) -> list[Cookie]:
@@ -24,8 +23,8 @@ def session_cookies(credentials: Credentials, *, csrf_key: bytes) -> list[Cookie
     token = csrf_token(csrf_key, credentials.session_ref)
     return [
         _session_cookie(credentials.session_token, _SESSION_MAX_AGE_S),
-        _refresh_cookie(credentials.refresh_token, _LONG_MAX_AGE_S),
-        _csrf_cookie(token, _LONG_MAX_AGE_S),
+        _refresh_cookie(credentials.refresh_token, credentials.lifetime_s),
+        _csrf_cookie(token, credentials.lifetime_s),
     ]
 
 

@@ -37,6 +37,15 @@ class Session:
     created_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    label_ciphertext: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a session lasts without a refresh, and at all."""
+
+    idle: timedelta = IDLE_LIMIT
+    absolute: timedelta = ABSOLUTE_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +92,24 @@ def successor(key: bytes, session: UUID, secret: str) -> str:
     return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
-def is_live(session: Session, *, now: datetime) -> bool:
-    """Say whether the session has not ended, nor idled for 30 minutes, nor reached 12 hours."""
-    return session.ended_at is None and now < session.expires_at and now < session.refreshed_at + IDLE_LIMIT
+def ends_at(session: Session, *, idle: timedelta = IDLE_LIMIT) -> datetime:
+    """Return when the session is over if nobody refreshes it before."""
+    return min(session.expires_at, session.refreshed_at + idle)
 
 
-def judge_refresh(session: Session, secret_hash: bytes, *, token_version: int, now: datetime) -> Verdict:
+def is_live(session: Session, *, now: datetime, idle: timedelta = IDLE_LIMIT) -> bool:
+    """Say whether the session has not ended, nor idled too long, nor reached its end."""
+    return session.ended_at is None and now < ends_at(session, idle=idle)
+
+
+def judge_refresh(
+    session: Session, secret_hash: bytes, *, token_version: int, now: datetime, idle: timedelta = IDLE_LIMIT
+) -> Verdict:
     """Decide what a presented secret does. ``token_version`` is the person's present one.
 
     The session's id stands in no token but the refresh cookie, so a wrong secret beside it is an old one.
     """
-    if not is_live(session, now=now) or session.token_version != token_version:
+    if not is_live(session, now=now, idle=idle) or session.token_version != token_version:
         return Verdict.OVER
     if hmac.compare_digest(session.refresh_hash, secret_hash):
         return Verdict.ROTATE

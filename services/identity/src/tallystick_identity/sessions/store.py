@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, person, session_ref, token_version, amr, refresh_hash, previous_hash, refreshed_at, created_at, expires_at, "
-    "ended_at"
+    "ended_at, label_ciphertext"
 )
 _INSERT = text(
     "insert into identity.sessions (tenant_id, id, person, session_ref, token_version, amr, refresh_hash, "
@@ -27,6 +27,13 @@ _INSERT = text(
 )
 _BY_ID = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and id = :id for update")
 _BY_REF = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and session_ref = :session_ref")
+_LIVE_OF = text(
+    f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and person = :person "
+    "and ended_at is null and expires_at > :now order by created_at, id"
+)
+_LABEL = text(
+    "update identity.sessions set label_ciphertext = :label where tenant_id = :tenant and session_ref = :session_ref"
+)
 _ROTATE = text(
     "update identity.sessions set previous_hash = refresh_hash, refresh_hash = :refresh_hash, refreshed_at = :now "
     "where tenant_id = :tenant and id = :id"
@@ -84,6 +91,17 @@ async def find_by_ref(tx: Transaction, session_ref: str) -> Session | None:
     """Return the session that a session token's ``sid`` names."""
     row = (await tx.execute(_BY_REF, {"tenant": tx.scope.tenant, "session_ref": session_ref})).first()
     return None if row is None else _session(tuple(row))
+
+
+async def sessions_of(tx: Transaction, person: str, *, now: datetime) -> list[Session]:
+    """Return a person's sessions that have not ended by themselves or otherwise, oldest first."""
+    rows = await tx.execute(_LIVE_OF, {"tenant": tx.scope.tenant, "person": person, "now": now})
+    return [_session(tuple(row)) for row in rows]
+
+
+async def set_label(tx: Transaction, session_ref: str, label: bytes) -> None:
+    """Give a session a name, encrypted."""
+    await tx.execute(_LABEL, {"tenant": tx.scope.tenant, "session_ref": session_ref, "label": label})
 
 
 async def rotate(tx: Transaction, identifier: UUID, *, refresh_hash: bytes, now: datetime) -> None:

@@ -114,7 +114,7 @@ class SignIn:
         person = None
         if request is not None and request.person is not None:
             person = await find_by_ref(tx, request.person)
-        if refusal is None and (person is None or person.deleted_at is not None):
+        if refusal is None and (person is None or not person.is_active):
             refusal = MagicLinkRejection.UNKNOWN
         if refusal is not None or person is None:
             known = None if request is None else link

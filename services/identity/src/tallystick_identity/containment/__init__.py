@@ -1,0 +1,1 @@
+"""Containment: what an operator ends at once when something is wrong."""

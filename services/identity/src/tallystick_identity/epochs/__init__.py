@@ -1,0 +1,1 @@
+"""Epochs: what changed, told to the services that remember sessions."""

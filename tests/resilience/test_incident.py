@@ -1,0 +1,95 @@
+"""Real processes: an operator ends sessions and replaces the key that signs them, while everything runs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from sweep.house import Builder, House
+from sweep.visitor import Call, Visitor
+
+pytestmark = pytest.mark.xdist_group("system")
+
+SESSION = "__Host-tally_session"
+SEEN_BY = {
+    "assessment": "assessment GET /api/v1/assessment/my/assignments",
+    "identity": "identity GET /api/v1/identity/me",
+    "ledger": "ledger GET /api/v1/ledger/logs",
+    "privacy-worker": "privacy GET /api/v1/compliance/erasures",
+}
+
+
+def tally(house: House, *arguments: str) -> str:
+    command = [str(Path(sys.executable).with_name("tally")), *arguments, "--dir", str(house.layout.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def statuses(house: House, visitor: Visitor) -> set[int]:
+    return {visitor.request(house.routes[name], Call()).status_code for name in SEEN_BY.values()}
+
+
+def refresh(house: House, visitor: Visitor) -> int:
+    return visitor.http.post(f"{house.urls['identity']}/session/refresh").status_code
+
+
+def kid_of(visitor: Visitor) -> str:
+    header = visitor.http.cookies[SESSION].split(".")[0]
+    return str(json.loads(base64.urlsafe_b64decode(header + "=="))["kid"])
+
+
+def published(house: House) -> list[str]:
+    keys = httpx.get(f"{house.urls['identity']}/.well-known/jwks.json", verify=house.tls).json()["keys"]
+    return [str(key["kid"]) for key in keys]
+
+
+@pytest.mark.control("IR-02")
+@pytest.mark.control("EV-24e")
+def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(house):
+    owner = house.visitor("owner")
+    refresh(house, owner)
+    old = kid_of(owner)
+    new = tally(house, "keys", "rotate", "session")
+    assert new != old
+    for _ in range(5):
+        assert statuses(house, owner) == {200}, "what the old key signed is good"
+        time.sleep(0.3)
+    assert published(house) == [new, old]
+    assert refresh(house, owner) == 204
+    assert kid_of(owner) == new
+    assert statuses(house, owner) == {200}, "and what the new one signs is known everywhere"
+
+    newest = tally(house, "keys", "rotate", "session", "--distrust-old")
+    deadline = time.monotonic() + 4.0
+    while statuses(house, owner) != {401}:
+        assert time.monotonic() < deadline
+    assert published(house) == [newest]
+    assert refresh(house, owner) == 204
+    assert statuses(house, owner) == {200}
+
+
+@pytest.mark.control("IR-02")
+def test_a_contained_tenant_is_out_of_every_service_within_a_second(house, tmp_path):
+    builder, slug = Builder(house.layout, tmp_path), f"leak-{secrets.token_hex(3)}"
+    tally(house, "tenant", "add", f"--tenant={slug}", "--name=Leak", f"--admin=admin@{slug}.example")
+    (admin,) = builder.sign_in(slug, "admin").values()
+    owner = house.visitor("owner")
+    refresh(house, owner)
+    try:
+        assert 401 not in statuses(house, admin)
+        tally(house, "contain", "tenant", f"--tenant={slug}")
+        began = time.monotonic()
+        while statuses(house, admin) != {401}:
+            assert time.monotonic() - began < 1.8, "a second, and this busy machine"
+        assert refresh(house, admin) == 401
+        assert statuses(house, owner) == {200}
+    finally:
+        admin.close()
