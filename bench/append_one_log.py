@@ -31,9 +31,11 @@ from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import chain, signer_of
+from tallystick_ledger.writing.batch import chain
 from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog import FIRST_PREV
 
@@ -48,7 +50,7 @@ _WARM_UP_BATCHES: Final = 10
 _PREFIX: Final = "ledger.bench.tallystick.example"
 
 
-_SIGNER: Final = signer_of(bytes(range(32)))
+_KEYS: Final = CheckpointKeys(KeyRing(bytes(range(32))), "ledger.bench")
 
 
 class _NoFeeds:
@@ -102,7 +104,7 @@ async def _measure(databases: Databases, ca_file: Path, batches: int) -> tuple[l
 async def _writer(databases: Databases, ca_file: Path) -> AsyncIterator[LedgerWriter]:
     duty = DutyDatabase(databases.dsn(ServiceName.LEDGER, "duty"), "ledger", ca_file=ca_file)
     try:
-        yield LedgerWriter(duty=duty, feeds=_NoFeeds(), prefix=_PREFIX, signer=_SIGNER, clock=utc_now)
+        yield LedgerWriter(duty=duty, feeds=_NoFeeds(), prefix=_PREFIX, keys=_KEYS, clock=utc_now)
     finally:
         await duty.dispose()
 

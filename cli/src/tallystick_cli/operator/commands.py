@@ -1,4 +1,4 @@
-"""`tally up | down | status | serve | init | tenant add | dlq`.
+"""`tally up | down | status | serve | init | tenant add | dlq | keys`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
@@ -43,6 +43,8 @@ dlq = typer.Typer(
         "(`list`, `show`, and the service's log), mend the cause, then `retry`; or give it up with `discard`."
     ),
 )
+keys = typer.Typer(no_args_is_help=True, help="Keys of the local stack.")
+rotate = typer.Typer(no_args_is_help=True, help="Turn to a new key; what the old one signed stays valid.")
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +53,8 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
+    app.add_typer(keys, name="keys")
+    keys.add_typer(rotate, name="rotate")
 
 
 def up(
@@ -183,6 +187,24 @@ def discard_dead_letter(
 ) -> None:
     """Give it up for good: the service stays without the event, and the tenant's ledger records that and why."""
     _act(folder, service, "discard", event_id, tenant_slug, f"--reason={reason}", *(("--json",) if as_json else ()))
+
+
+@rotate.command("checkpoint")
+def rotate_checkpoint_key(
+    folder: Folder = None,
+    *,
+    overlap_days: Annotated[
+        float, typer.Option(min=0, help="How many days checkpoints carry the old key's signature as well.")
+    ] = 30,
+    timeout_s: Annotated[float, typer.Option(min=0, help="How many seconds to wait for the ledger's writers.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key for the ledger's checkpoints, and have every log record that both keys agree.
+
+    Cut off at any moment, it goes on when it is run again. Exit status 0 when every log is signed by the new key, 3
+    when some are not reached yet, 1 when it was refused.
+    """
+    _run("rotate_checkpoint_key", folder, overlap_days=overlap_days, timeout_s=timeout_s, as_json=as_json)
 
 
 def _act(folder: Path | None, service: str, does: str, event_id: UUID, tenant_slug: str | None, *options: str) -> None:

@@ -7,7 +7,7 @@ knows of the feeds is what is recorded, so nothing has to be remembered outside 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -23,7 +23,7 @@ from tallystick_ledger.writing.plan import plan
 from tallystick_ledger.writing.receipts import Committed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from tallystick_chassis.catch_up import FeedClient
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import DutyDatabase
     from tallystick_chassis.ids import TenantId
     from tallystick_contracts.message import LogKind
-    from tallystick_tlog.note import Signer
 
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.plan import Plan
@@ -58,12 +58,12 @@ class LedgerWriter:
     """Records the events of any tenant, as the service's duty role."""
 
     def __init__(
-        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, signer: Callable[[str], Signer], clock: Clock
+        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, keys: CheckpointKeys, clock: Clock
     ) -> None:
         self._duty = duty
         self._feeds = feeds
         self._prefix = prefix
-        self._signer = signer
+        self._keys = keys
         self._clock = clock
 
     async def record(self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival]) -> Outcome:
@@ -146,9 +146,11 @@ class LedgerWriter:
         done = plan(arrivals, heads, taken)
         if not done.fresh:
             raise _NothingNewError(done)
-        batch = build_batch(ledger, frontier, done.fresh, recorded_at(ledger, now), self._signer(ledger.origin))
+        signers = await self._keys.signers(connection, ledger, done.fresh, now)
+        batch = build_batch(ledger, frontier, done.fresh, recorded_at(ledger, now), *signers)
         await store.append(connection, batch, signed_at=now)
-        return done, [Committed.of(batch)]
+        keys = await self._keys.chain(connection, signers[0].verifier.public_key)
+        return done, [Committed.of(batch, keys)]
 
     async def _recognise(self, tenant: TenantId, kind: LogKind, known: Sequence[Arrival], outcome: Outcome) -> None:
         """Tell what was recorded before from what only bears its number."""
@@ -167,7 +169,8 @@ class LedgerWriter:
             sources = {arrival.feed.source for arrival in known}
             for log_id, found in positions.items():
                 for committed in await store.find_committed(connection, tenant, log_id, sorted(found)):
-                    outcome.committed.append(committed.only_for(sources))
+                    note, keys = await self._keys.sign_again(connection, committed.note)
+                    outcome.committed.append(replace(committed.only_for(sources), note=note, keys=keys))
 
     async def _ask_sources(self, tenant: TenantId, gaps: Mapping[Feed, int]) -> list[Arrival]:
         missing: list[Arrival] = []
