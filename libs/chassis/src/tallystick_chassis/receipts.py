@@ -31,7 +31,8 @@ log = structlog.get_logger(__name__)
 class ReceiptReader:
     """Takes the ledger's receipts for one service's events.
 
-    ``ledger_key`` is the pinned 32-byte Ed25519 key, from which rotations are followed, ``origin`` the prefix of the logs' names (``tallystick.local``).
+    ``ledger_key`` is the pinned 32-byte Ed25519 key, from which rotations are followed; ``origin`` is the prefix of the
+    logs' names (``tallystick.local``).
     """
 
     def __init__(self, *, duty: DutyDatabase, pull: PullSource, ledger_key: bytes, origin: str) -> None:

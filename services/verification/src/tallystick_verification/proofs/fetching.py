@@ -99,7 +99,7 @@ class ProofFetcher:
                 await store.postpone(tx, one.reference, state, timedelta(seconds=wait_s(found.tries)))
 
     async def _ask(self, tenant: UUID, publication: Publication) -> tuple[Evidence, str] | None:
-        """Return the checked evidence and the key that signed it; ``None`` while the ledger has no entry of the event."""
+        """Return the checked evidence and the key that signed it; ``None`` while the ledger has no such entry."""
         path = f"/api/v1/ledger/public-entries/{tenant}/{publication.event_id}"
         try:
             entry = await self._runtime.service_client.call("GET", "ledger", path, answer=_PublicEntry)
