@@ -1,14 +1,14 @@
 """Checkpoint keys: what was announced, where each log changed its key, and which key signs a log now.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: 0007
+Revises: 0006
 """
 
 from alembic import op
 from tallystick_chassis.policies import append_only, duty, silo
 
-revision = "0004"
-down_revision = "0003"
+revision = "0007"
+down_revision = "0006"
 
 SERVICE = "ledger"
 
