@@ -20,9 +20,11 @@ from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import chain, signer_of
+from tallystick_ledger.writing.batch import chain
 from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog import FIRST_PREV
 
@@ -54,7 +56,8 @@ async def ledger_writer(databases: Databases, ca_file: Path) -> AsyncIterator[Le
     """Yield a writer on the ledger's own role."""
     duty = DutyDatabase(databases.dsn(ServiceName.LEDGER, "duty"), "ledger", ca_file=ca_file)
     try:
-        yield LedgerWriter(duty=duty, feeds=NoFeeds(), prefix=PREFIX, signer=signer_of(KEY), clock=utc_now)
+        keys = CheckpointKeys(KeyRing(KEY), PREFIX)
+        yield LedgerWriter(duty=duty, feeds=NoFeeds(), prefix=PREFIX, keys=keys, clock=utc_now)
     finally:
         await duty.dispose()
 

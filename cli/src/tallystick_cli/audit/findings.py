@@ -5,8 +5,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from tallystick_cli.audit.key_history import KeyUse
+
 Code = Literal[
-    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated"
+    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated", "key"
 ]
 
 
@@ -23,6 +25,7 @@ class Report(msgspec.Struct, frozen=True):
     """The outcome for one log. ``root`` is the base64 of the replayed tree's root, None when the replay stopped.
 
     ``notes`` say what the entries tell of other logs: that their content was dropped after its retention.
+    ``keys`` is the history of checkpoint keys, as far as the replay got; empty where the log has no rotation.
     """
 
     source: str
@@ -34,6 +37,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     limits: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    keys: tuple[KeyUse, ...] = ()
 
 
 class DamagedLogError(Exception):

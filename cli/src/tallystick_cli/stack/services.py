@@ -116,6 +116,7 @@ class Servers:
             environment |= self._identity_environment()
         if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
+            environment["TALLY_CHECKPOINT_KEYS_DIR"] = str(layout.checkpoint_keys)
         return environment
 
     def worker_environment(

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -24,13 +23,11 @@ from tallystick_contracts.generated import identity, ledger
 from tallystick_contracts.message import EventData
 from tallystick_contracts.registry import REGISTRY
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import signer_of
 from tallystick_ledger.writing.writer import LedgerWriter
-from tallystick_tlog.note import VerifierKey
-
-if TYPE_CHECKING:
-    from tallystick_tlog.note import Signer
+from tallystick_tlog.note import Signer, VerifierKey
 
 SEED = bytes(range(32))
 PREFIX = "ledger.test"
@@ -189,7 +186,9 @@ def tenant() -> TenantId:
 @pytest.fixture
 def make_writer(duty: DutyDatabase, source: FakeSource, clock: SettableClock) -> Callable[[], LedgerWriter]:
     """Make a writer that remembers nothing, as one in a new process."""
-    return lambda: LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, signer=signer_of(SEED), clock=clock)
+    return lambda: LedgerWriter(
+        duty=duty, feeds=source, prefix=PREFIX, keys=CheckpointKeys(KeyRing(SEED), PREFIX), clock=clock
+    )
 
 
 @pytest.fixture
@@ -208,8 +207,7 @@ class StoredLog:
     @property
     def verifier(self) -> VerifierKey:
         """The key that signs this log's checkpoints."""
-        signer: Signer = signer_of(SEED)(self.log["origin"])
-        return signer.verifier
+        return Signer(self.log["origin"], SEED).verifier
 
 
 @dataclass(frozen=True)

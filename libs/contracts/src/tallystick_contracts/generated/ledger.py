@@ -100,6 +100,40 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     stores: tuple[StoreErasure, ...] = ()
 
 
+class KeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that signs the compliance log's checkpoints was changed; both keys signed the statement."""
+
+    # P0. Whose checkpoints: the log's origin; for the audit logs of all months "<prefix>/<tenant>/audit".
+    log: str = ""
+    # P0. Entries in it when the statement was signed.
+    size: UInt32 = 0
+    # P0. The public key before, base64 of 32 bytes (Ed25519).
+    old_key: str = msgspec.field(name="oldKey", default="")
+    # P0. The public key that signs every checkpoint over this entry, base64 of 32 bytes.
+    new_key: str = msgspec.field(name="newKey", default="")
+    # P0. The statement as a signed note, verbatim, with a signature of either key.
+    statement: str = ""
+    # P0. Until when checkpoints carry the old key's signature as well, UTC with six decimals.
+    both_until: str = msgspec.field(name="bothUntil", default="")
+
+
+class AuditKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that signs the audit logs' checkpoints was changed; both keys signed the statement."""
+
+    # P0. Whose checkpoints: the log's origin; for the audit logs of all months "<prefix>/<tenant>/audit".
+    log: str = ""
+    # P0. Entries in it when the statement was signed.
+    size: UInt32 = 0
+    # P0. The public key before, base64 of 32 bytes (Ed25519).
+    old_key: str = msgspec.field(name="oldKey", default="")
+    # P0. The public key that signs every checkpoint over this entry, base64 of 32 bytes.
+    new_key: str = msgspec.field(name="newKey", default="")
+    # P0. The statement as a signed note, verbatim, with a signature of either key.
+    statement: str = ""
+    # P0. Until when checkpoints carry the old key's signature as well, UTC with six decimals.
+    both_until: str = msgspec.field(name="bothUntil", default="")
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="ledger.audit_log.closed",
@@ -244,6 +278,56 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.name": PiiClass.P0,
                 "stores.items": PiiClass.P0,
                 "stores.outcome": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.key.rotated",
+        version=1,
+        service="ledger",
+        aggregate="key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="The key that signs the compliance log's checkpoints was changed; both keys signed the statement.",
+        struct=KeyRotated,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "size": PiiClass.P0,
+                "old_key": PiiClass.P0,
+                "new_key": PiiClass.P0,
+                "statement": PiiClass.P0,
+                "both_until": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.audit_key.rotated",
+        version=1,
+        service="ledger",
+        aggregate="audit_key",
+        verb="rotated",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="The key that signs the audit logs' checkpoints was changed; both keys signed the statement.",
+        struct=AuditKeyRotated,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "size": PiiClass.P0,
+                "old_key": PiiClass.P0,
+                "new_key": PiiClass.P0,
+                "statement": PiiClass.P0,
+                "both_until": PiiClass.P0,
             }
         ),
     ),

@@ -15,14 +15,15 @@ from litestar.response import Stream
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
+from tallystick_tlog import VerifierKey
 
 from tallystick_ledger.errors import EntryNotFound, LogDropped, NotExported
 from tallystick_ledger.exports.commands import create_export
 from tallystick_ledger.exports.store import is_exported, newest_export
-from tallystick_ledger.reading.store import get_checkpoint, get_lines, get_log
+from tallystick_ledger.reading.store import get_checkpoint, get_lines, get_log, get_old_keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
@@ -56,12 +57,10 @@ class ExportView(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = FILES
 
 
-def export_routes(
-    *, database: Database, public_url: str, vkey_of: Callable[[str], str]
-) -> list[ControllerRouterHandler]:
+def export_routes(*, database: Database, public_url: str, first_key: bytes) -> list[ControllerRouterHandler]:
     """Return the routes.
 
-    ``public_url`` is the service's own base, ``vkey_of`` gives an origin's verifier key as text.
+    ``public_url`` is the service's own base, ``first_key`` the public key of logs that name none.
     """
 
     def view(log: Log, size: int) -> ExportView:
@@ -102,12 +101,20 @@ def export_routes(
             if not await is_exported(tx, log, size):
                 raise NotExported
             checkpoint = await get_checkpoint(tx, log, size)
+            vkeys = await write_vkeys(tx, log, first_key)
         if name != ENTRIES:
-            text = checkpoint.note if name == CHECKPOINT else vkey_of(log.origin) + "\n"
+            text = checkpoint.note if name == CHECKPOINT else vkeys
             return Response(text, media_type=MediaType.TEXT)
         return Stream(_lines(database, tenant_scope, log, size), media_type="application/x-ndjson")
 
     return [create, newest, download]
+
+
+async def write_vkeys(tx: Transaction, log: Log, first_key: bytes) -> str:
+    """Write the log's verifier keys, one a line: the one in force first, then those that rotations have retired."""
+    in_force = log.key.public if log.key else first_key
+    keys = [in_force, *await get_old_keys(tx, log)]
+    return "".join(f"{VerifierKey.ed25519(log.origin, key)}\n" for key in keys)
 
 
 async def _lines(database: Database, scope: Scope, log: Log, size: int) -> AsyncIterator[bytes]:

@@ -17,9 +17,8 @@ from sqlalchemy import select
 from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import directory_tenants
-from tallystick_tlog import VerifierKey
 
-from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, LINES_AT_ONCE, VKEY
+from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, LINES_AT_ONCE, VKEY, write_vkeys
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, list_logs
 
 if TYPE_CHECKING:
@@ -80,6 +79,6 @@ async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path) -> None
             entries.writelines(line.line + b"\n" for line in lines)
     async with runtime.database.transaction(scope) as tx:
         checkpoint = await get_checkpoint(tx, log, log.size)
-    vkey = VerifierKey.ed25519(log.origin, runtime.settings.ledger_key)
-    (folder / VKEY).write_text(f"{vkey}\n", encoding="utf-8")
+        vkeys = await write_vkeys(tx, log, runtime.settings.ledger_key)
+    (folder / VKEY).write_text(vkeys, encoding="utf-8")
     (folder / CHECKPOINT).write_text(checkpoint.note, encoding="utf-8")

@@ -24,7 +24,7 @@ from tallystick_ledger.writing.receipts import Committed
 from tallystick_ledger.writing.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tallystick_contracts.message import LogKind
     from tallystick_tlog.note import Signer
 
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.batch import Batch
     from tallystick_ledger.writing.plan import Plan
@@ -64,6 +65,7 @@ class _Ahead:
 
     done: Plan
     batch: Batch | None
+    keys: tuple[str, ...]
     signed_at: datetime
     generation: int
 
@@ -71,10 +73,10 @@ class _Ahead:
 class Appender:
     """Appends to any log, as the service's duty role. Calls for one log take effect in the order in which they come."""
 
-    def __init__(self, *, duty: DutyDatabase, prefix: str, signer: Callable[[str], Signer], clock: Clock) -> None:
+    def __init__(self, *, duty: DutyDatabase, prefix: str, keys: CheckpointKeys, clock: Clock) -> None:
         self._duty = duty
         self._prefix = prefix
-        self._signer = signer
+        self._keys = keys
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._lines: dict[tuple[TenantId, LogKind], _Line] = {}
@@ -95,7 +97,7 @@ class Appender:
         try:
             async with line.turn:
                 if ahead is not None and ahead.generation == line.generation and await self._put(ahead):
-                    return ahead.done, [] if ahead.batch is None else [Committed.of(ahead.batch)]
+                    return ahead.done, [] if ahead.batch is None else [Committed.of(ahead.batch, ahead.keys)]
                 line.remember(None)
                 return await self._append_under_lock(line, tenant, kind, arrivals, taken)
         except BaseException:
@@ -132,15 +134,14 @@ class Appender:
         if done.gaps:
             return None  # another writer may have filled them: the database knows
         if not done.fresh:
-            return _Ahead(done, None, now, line.generation)
-        batch = self._build(tail, done, now)
+            return _Ahead(done, None, (), now, line.generation)
+        known = self._keys.ahead(tail.log, done.fresh, now)
+        if known is None:
+            return None
+        signers, keys = known
+        batch = _build(tail, done, now, signers)
         line.tail = tail.after(batch)
-        return _Ahead(done, batch, now, line.generation)
-
-    def _build(self, tail: Tail, done: Plan, now: datetime) -> Batch:
-        return build_batch(
-            tail.log, tail.frontier, done.fresh, recorded_at(tail.log, now), self._signer(tail.log.origin)
-        )
+        return _Ahead(done, batch, keys, now, line.generation)
 
     async def _put(self, ahead: _Ahead) -> bool:
         if ahead.batch is None:
@@ -160,13 +161,17 @@ class Appender:
             async with self._transaction() as connection:
                 now, tail = await self._read(connection, tenant, kind, {arrival.feed for arrival in arrivals})
                 done = _refuse_nothing(plan(arrivals, tail.heads, taken))
-                batch = self._build(tail, done, now)
+                signers = await self._keys.signers(connection, tail.log, done.fresh, now)
+                batch = _build(tail, done, now, signers)
                 if not await store.append(connection, batch, signed_at=now):
                     _refuse_moved(tail)
+                keys = await self._keys.chain(connection, signers[0].verifier.public_key)
         except _NothingNewError as nothing:
             return nothing.done, []
-        line.remember(tail.after(batch))
-        return done, [Committed.of(batch)]
+        signed_by = tail.log.key
+        turned = signed_by is None or signed_by.public != signers[0].verifier.public_key
+        line.remember(None if turned else tail.after(batch))
+        return done, [Committed.of(batch, keys)]
 
     async def _read(
         self, connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]
@@ -182,6 +187,10 @@ class Appender:
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
         async with self._slots, _not_waiting(), raw_transaction(self._duty) as connection:
             yield connection
+
+
+def _build(tail: Tail, done: Plan, now: datetime, signers: Sequence[Signer]) -> Batch:
+    return build_batch(tail.log, tail.frontier, done.fresh, recorded_at(tail.log, now), *signers)
 
 
 class _NothingNewError(Exception):

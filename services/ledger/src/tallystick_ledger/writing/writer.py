@@ -7,7 +7,7 @@ knows of the feeds is what is recorded, so nothing has to be remembered outside 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -21,7 +21,7 @@ from tallystick_ledger.writing.arrival import read_event
 from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from tallystick_chassis.catch_up import FeedClient
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import DutyDatabase
     from tallystick_chassis.ids import TenantId
     from tallystick_contracts.message import LogKind
-    from tallystick_tlog.note import Signer
 
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.plan import Plan
@@ -57,12 +57,13 @@ class LedgerWriter:
     """Records the events of any tenant, as the service's duty role."""
 
     def __init__(
-        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, signer: Callable[[str], Signer], clock: Clock
+        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, keys: CheckpointKeys, clock: Clock
     ) -> None:
         self._duty = duty
         self._feeds = feeds
+        self._keys = keys
         self._clock = clock
-        self._appender = Appender(duty=duty, prefix=prefix, signer=signer, clock=clock)
+        self._appender = Appender(duty=duty, prefix=prefix, keys=keys, clock=clock)
 
     async def record(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
@@ -164,7 +165,8 @@ class LedgerWriter:
             sources = {arrival.feed.source for arrival in known}
             for log_id, found in positions.items():
                 for committed in await store.find_committed(connection, tenant, log_id, sorted(found)):
-                    outcome.committed.append(committed.only_for(sources))
+                    note, keys = await self._keys.sign_again(connection, committed.note)
+                    outcome.committed.append(replace(committed.only_for(sources), note=note, keys=keys))
 
     async def _ask_sources(self, tenant: TenantId, gaps: Mapping[Feed, int]) -> list[Arrival]:
         missing: list[Arrival] = []
