@@ -21,8 +21,9 @@ from tallystick_ledger.keys.ring import CheckpointKeyMissingError, KeyRing, KeyR
 from tallystick_ledger.keys.rotation import KeyRotator, NoNextKeyError
 from tallystick_ledger.keys.signing import CheckpointKeys, KeyRotationRefusedError
 from tallystick_ledger.writing.arrival import read_event
+from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.receipts import receipt_messages
-from tallystick_ledger.writing.writer import LedgerWriter, raw_transaction
+from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog import (
     KeyHistory,
     KeyRotation,

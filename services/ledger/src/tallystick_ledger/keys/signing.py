@@ -59,8 +59,8 @@ class CheckpointKeys:
 
     async def signers(
         self, connection: asyncpg.Connection, ledger: Log, fresh: Sequence[Arrival], now: datetime
-    ) -> tuple[Signer, ...]:
-        """Return who signs the checkpoint over the log and ``fresh``, the key in force first; store what changes it.
+    ) -> tuple[LogKey, tuple[Signer, ...]]:
+        """Return the key in force and who signs the checkpoint over the log and ``fresh``; store what changes it.
 
         The log is locked and ``fresh`` is about to be recorded in this transaction.
 
@@ -79,7 +79,7 @@ class CheckpointKeys:
         signers = self._named(ledger.origin, key, now)
         if key != ledger.key:
             await store.set_key(connection, ledger, key, changes)
-        return signers
+        return key, signers
 
     def ahead(
         self, ledger: Log, fresh: Sequence[Arrival], now: datetime

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import asyncpg
@@ -161,16 +161,14 @@ class Appender:
             async with self._transaction() as connection:
                 now, tail = await self._read(connection, tenant, kind, {arrival.feed for arrival in arrivals})
                 done = _refuse_nothing(plan(arrivals, tail.heads, taken))
-                signers = await self._keys.signers(connection, tail.log, done.fresh, now)
+                key, signers = await self._keys.signers(connection, tail.log, done.fresh, now)
                 batch = _build(tail, done, now, signers)
                 if not await store.append(connection, batch, signed_at=now):
                     _refuse_moved(tail)
-                keys = await self._keys.chain(connection, signers[0].verifier.public_key)
+                keys = await self._keys.chain(connection, key.public)
         except _NothingNewError as nothing:
             return nothing.done, []
-        signed_by = tail.log.key
-        turned = signed_by is None or signed_by.public != signers[0].verifier.public_key
-        line.remember(None if turned else tail.after(batch))
+        line.remember(replace(tail, log=replace(tail.log, key=key)).after(batch))
         return done, [Committed.of(batch, keys)]
 
     async def _read(
