@@ -16,6 +16,7 @@ from tallystick_tlog import VerifierKey
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
+from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
+_EXPORTING_INTERVAL_S = 1.0
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -56,6 +58,7 @@ def wire(runtime: Runtime) -> Wiring:
 
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
     desk = HandOverDesk(writer=_writer(runtime, settings, AskNobody()), duty=runtime.duty)
+    exports = ExportPreparer(runtime.duty)
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of),
@@ -68,6 +71,8 @@ def wire(runtime: Runtime) -> Wiring:
         jobs=(
             *_retention_jobs(runtime, settings),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
+            Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
+            Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
@@ -131,6 +136,7 @@ GUARDS: Final = frozenset(
         "entries.only_dropped",
         "tree_hashes.only_dropped",
         "holds.guard_hold",
+        "export_parts.append_only",
     }
 )
 """What keeps a row out that does not continue its log; without one of them the ledger does not start."""
