@@ -15,6 +15,7 @@ from tallystick_tlog import VerifierKey
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
+from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.keys.command import rotate_key
 from tallystick_ledger.keys.ring import KeyRing, KeyRingError
 from tallystick_ledger.keys.signing import CheckpointKeys
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
+_EXPORTING_INTERVAL_S = 1.0
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -64,6 +66,7 @@ def wire(runtime: Runtime) -> Wiring:
 
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
     desk = HandOverDesk(writer=_writer(runtime, settings, keys, AskNobody()), duty=runtime.duty)
+    exports = ExportPreparer(runtime.duty)
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of),
@@ -80,6 +83,8 @@ def wire(runtime: Runtime) -> Wiring:
         jobs=(
             *_retention_jobs(runtime, settings),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
+            Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
+            Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
@@ -161,6 +166,7 @@ GUARDS: Final = frozenset(
         "holds.guard_hold",
         "key_statements.append_only",
         "key_changes.append_only",
+        "export_parts.append_only",
     }
 )
 """What keeps a row out that does not continue its log; without one of them the ledger does not start."""

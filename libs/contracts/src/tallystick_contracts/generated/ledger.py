@@ -71,6 +71,17 @@ class ExportCreated(EventData, frozen=True, kw_only=True):
     entries: UInt32 = 0
 
 
+class ExportDownloaded(EventData, frozen=True, kw_only=True):
+    """Somebody fetched an export's entries; recorded once an hour for each export and person, however many parts it
+    took.
+    """
+
+    # P0. The exported log's id.
+    log: str = ""
+    # P0. Entries in the export.
+    size: UInt32 = 0
+
+
 class PublicationStarted(EventData, frozen=True, kw_only=True):
     """A log's checkpoint and hash tiles can now be read by anybody; its entries cannot."""
 
@@ -224,6 +235,22 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A log was exported.",
         struct=ExportCreated,
         pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0, "entries": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.export.downloaded",
+        version=1,
+        service="ledger",
+        aggregate="export",
+        verb="downloaded",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="Somebody fetched an export's entries; recorded once an hour for each export and person, however many parts it took.",
+        struct=ExportDownloaded,
+        pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0}),
     ),
     EventType(
         type="ledger.publication.started",

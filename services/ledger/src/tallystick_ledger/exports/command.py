@@ -18,7 +18,8 @@ from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import directory_tenants
 
-from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, LINES_AT_ONCE, VKEY, write_vkeys
+from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, VKEY, write_vkeys
+from tallystick_ledger.exports.preparing import LINES_AT_ONCE
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, list_logs
 
 if TYPE_CHECKING:
