@@ -37,8 +37,18 @@ def test_a_type_cannot_be_registered_twice() -> None:
 @pytest.mark.parametrize(
     ("log", "source", "aggregates"),
     [
-        (LogKind.COMPLIANCE, "identity", {"tenant", "org_unit", "user", "token_version", "role", "password", "mfa", "service_key", "signing_key",
-                                          "erasure_receipt"}),
+        (LogKind.COMPLIANCE, "identity", {
+                "tenant",
+                "org_unit",
+                "user",
+                "token_version",
+                "role",
+                "password",
+                "mfa",
+                "service_key",
+                "signing_key",
+                "erasure_receipt",
+            }),
         (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account"}),
         (
             LogKind.COMPLIANCE,
