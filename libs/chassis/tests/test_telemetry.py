@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +33,20 @@ def lines(capsys):
     yield read
     root.handlers[:], root.level = before
     structlog.reset_defaults()
+
+
+def test_a_log_that_takes_no_more_lines_does_not_stop_what_it_tells_of(lines, monkeypatch):
+    get_log().info("before")
+    with Path("/dev/full").open("w", encoding="utf-8", buffering=1) as full:
+        monkeypatch.setattr("sys.stdout", full)
+        for _ in range(100):
+            get_log().info("request", count=1)
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # so that it can be closed
+    get_log().info("after")
+    assert [line["event"] for line in lines()] == ["before", "after"]
 
 
 @pytest.mark.control("EV-25c")

@@ -58,22 +58,27 @@ class Nats:
 
     def is_ready(self) -> bool:
         """Whether the server accepts connections and has recovered its JetStream."""
-        return self._ask("/healthz?js-enabled-only=true") is not None
+        return isinstance(self._ask("/healthz?js-enabled-only=true"), bytes)
+
+    def is_stuck(self) -> bool:
+        """Whether the server answers that it is not well: after a full disk a stream takes nothing until a restart."""
+        return isinstance(self._ask("/healthz"), int)
 
     def holdings(self) -> tuple[int, int] | None:
         """How many streams and durables the server has; nothing when it does not answer."""
         answer = self._ask("/jsz")
-        if answer is None:
+        if not isinstance(answer, bytes):
             return None
         found = msgspec.json.decode(answer, type=_Holdings)
         return found.streams, found.consumers
 
-    def _ask(self, path: str) -> bytes | None:
+    def _ask(self, path: str) -> bytes | int | None:
+        """Return what the monitor answers: the body, another status than 200, or nothing."""
         connection = http.client.HTTPConnection(LOOPBACK, self.monitor_port, timeout=_HEALTH_TIMEOUT_S)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
-            return response.read() if response.status == http.client.OK else None
+            return response.read() if response.status == http.client.OK else response.status
         except (OSError, http.client.HTTPException):
             return None
         finally:

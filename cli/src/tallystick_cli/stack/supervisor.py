@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
+from tallystick_chassis.telemetry import LineWriter
 
 from tallystick_cli.stack import boot, broker_setup, readiness, state, status
 from tallystick_cli.stack.child import Child
@@ -26,6 +27,7 @@ from tallystick_cli.stack.status import Phase, ProgramStatus, Status
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _TEND_EVERY_S = 0.05
 _BROKER_CHECK_EVERY_S = 2.0
+_STUCK_CHECKS = 3
 _SERVICE_STOP_TIMEOUT_S = 12.0  # they drain for up to 10 s
 _SERVER_STOP_TIMEOUT_S = 15.0
 _SERVICES_READY_TIMEOUT_S = 60.0
@@ -59,6 +61,7 @@ class Supervisor:
         self._services: list[Child] = []
         self._prepared: Servers | None = None
         self._broker_check_at = 0.0
+        self._stuck_checks = 0
         self._stopping = False
 
     def run(self) -> None:
@@ -75,9 +78,9 @@ class Supervisor:
                 problem = str(error)
                 raise
             finally:
-                self._say("stopping")
+                self._can_say("stopping")
                 self._stop()
-                self._say("failed" if problem else "stopped", problem)
+                self._can_say("failed" if problem else "stopped", problem)
 
     def _start(self) -> None:
         self._say("preparing")
@@ -118,24 +121,41 @@ class Supervisor:
             time.sleep(_TEND_EVERY_S)
 
     def _supervise(self) -> None:
+        told = True
         while True:
             self._check_stop()
-            if self._tend():
-                self._say("ready")
-            self._refill_broker()
+            changed = self._tend()
+            if changed or not told:
+                told = self._can_say("ready")
+            self._see_to_broker()
             time.sleep(_TEND_EVERY_S)
 
-    def _refill_broker(self) -> None:
-        """Make streams and durables again when NATS has lost them, as with its store: no service may do it."""
+    def _see_to_broker(self) -> None:
         now = time.monotonic()
         if self._prepared is None or now < self._broker_check_at:
             return
         self._broker_check_at = now + _BROKER_CHECK_EVERY_S
-        if broker_setup.is_set_up(self._prepared.nats):
+        self._restart_stuck_broker(self._prepared)
+        self._refill_broker(self._prepared)
+
+    def _restart_stuck_broker(self, servers: Servers) -> None:
+        """Start NATS again when it says several times that it is not well; by itself it would never be."""
+        self._stuck_checks = self._stuck_checks + 1 if servers.nats.is_stuck() else 0
+        if self._stuck_checks < _STUCK_CHECKS:
+            return
+        self._stuck_checks = 0
+        _log.warning("broker_restarted")
+        for child in self._servers:
+            if child.program.name == servers.nats.program.name:
+                child.ask_to_stop()  # and `_tend` starts it
+
+    def _refill_broker(self, servers: Servers) -> None:
+        """Make streams and durables again when NATS has lost them, as with its store: no service may do it."""
+        if broker_setup.is_set_up(servers.nats):
             return
         _log.warning("broker_refilled")
         with contextlib.suppress(ServerFailedError):  # it went away meanwhile: the next check tries again
-            broker_setup.set_up(self._layout, self._prepared.nats)
+            broker_setup.set_up(self._layout, servers.nats)
 
     def _tend(self) -> bool:
         changed = [child.tend() for child in (*self._servers, *self._services)]
@@ -165,6 +185,14 @@ class Supervisor:
     def _check_stop(self) -> None:
         if self._stopping:
             raise _StopRequestedError
+
+    def _can_say(self, phase: Phase, problem: str | None = None) -> bool:
+        """Say it, where there is room to write it: on a full disk what runs matters more than what is said of it."""
+        try:
+            self._say(phase, problem)
+        except OSError:
+            return False
+        return True
 
     def _say(self, phase: Phase, problem: str | None = None) -> None:
         now = Status(
@@ -213,6 +241,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.background:
         _leave_the_caller()
+    structlog.configure(logger_factory=lambda *_: LineWriter())
     try:
         Supervisor(
             Layout.at(arguments.folder), with_services=not arguments.servers_only, new_ports=arguments.new_ports

@@ -136,7 +136,7 @@ class HandOver:
                 self._stuck_until.clear()
             return False
         if not self._begun:
-            log.warning("hand_over_begun", unpublished_s=round(silent_s, 1))
+            log.warning("hand_over_begun", delay_s=round(silent_s, 1))
             self._begun = True
         more = False
         for tenant in await self._unnumbered():

@@ -10,7 +10,7 @@ import logging
 import re
 import sys
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -35,10 +35,10 @@ Log = Any  # structlog's bound logger: its methods come from its configuration
 
 ALLOWED_FIELDS: Final = frozenset(
     """
-    aggregate application attempt attempts bytes capability check client_correlation_id code command consumer
-    correlation_id count delay_s duration_ms entries epoch error event event_id event_type events exit_code
-    failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id logger
-    method outcome pending port process reason revision role root route rows seq service signal size source
+    aggregate aggregates application attempt attempts bytes capability check client_correlation_id code command
+    confirmed consumer correlation_id count delay_s duration_ms entries epoch error event event_id event_type events
+    exit_code failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id logger
+    method outcome pending port process reason receipts revision role root route rows seq service signal size source
     source_seq span_id state status store stream stream_version subject_service table template tenant time
     timeout_s trace_id tries type version
     """.split()  # noqa: SIM905 - a list of 80 lines would be no clearer
@@ -71,7 +71,7 @@ def configure_logging(*, service: str, process: str, level: str = "INFO") -> Non
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=lambda *_: _LineWriter(),
+        logger_factory=lambda *_: LineWriter(),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -129,13 +129,14 @@ def _add_correlation(_logger: object, _method: str, fields: MutableMapping[str, 
     return fields
 
 
-class _LineWriter:
+class LineWriter:
     """Writes each line whole, so that threads do not mix theirs."""
 
     def msg(self, line: str) -> None:
-        """Write one line to standard output."""
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        """Write one line to standard output, unless it takes none: a full disk below it must not stop the work."""
+        with suppress(OSError):
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
 
     debug = info = warning = error = critical = exception = msg
 
