@@ -11,7 +11,7 @@ import ssl
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,10 @@ from tallystick_cli.stack.layout import Layout
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    import httpx
     from nats.js import JetStreamContext
     from tallystick_cli.stack.services import Servers
+    from tallystick_demo.person import Authenticator
 
 TENANTS = ("north", "south")
 DISK_BYTES = 1_500 * 2**20
@@ -39,10 +41,14 @@ _SETTINGS = {"TALLY_REPUBLISH_AFTER_S": "5", "TALLY_HAND_OVER_AFTER_S": "2"}
 
 @dataclass(frozen=True)
 class Arena:
-    """The running system. ``has_own_disk`` says whether it lies on a disk that can be filled without harm."""
+    """The running system. ``has_own_disk`` says whether it lies on a disk that can be filled without harm.
+
+    ``signed_in`` has everybody's authenticator and cookies by address: they sign in once, not for each test.
+    """
 
     layout: Layout
     has_own_disk: bool
+    signed_in: dict[str, tuple[Authenticator, httpx.Cookies]] = field(default_factory=dict)
 
     @property
     def servers(self) -> Servers:
