@@ -123,4 +123,4 @@ def test_a_setting_changes_the_limit_of_its_budget_alone():
     limits = BudgetLimits('{"login.address": 7}')
     limiter = RateLimiter(key=b"k", limits=limits)
     assert limiter.limit_of(BUDGETS["login.address"]) == 7
-    assert limiter.limit_of(BUDGETS["failures.pair"]) == 5
+    assert limiter.limit_of(BUDGETS["refresh.address"]) == 3_000

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _MINUTE_S = 60
 _QUARTER_S = 15 * _MINUTE_S
 _HOUR_S = 60 * _MINUTE_S
-_DAY_S = 24 * _HOUR_S
 
 
 class Per(enum.Enum):
@@ -41,18 +40,7 @@ class Budget:
     per: Per
 
 
-LOGIN_ADDRESS = Budget("login.address", 600, _QUARTER_S, Per.ADDRESS)
-LOGIN_TENANT = Budget("login.tenant", 6_000, _QUARTER_S, Per.OWN)
-LINK_RECIPIENT = Budget("link.recipient", 3, _HOUR_S, Per.OWN)
-RESET_RECIPIENT = Budget("reset.recipient", 3, _HOUR_S, Per.OWN)
-FAILURES_PAIR = Budget("failures.pair", 5, _QUARTER_S, Per.OWN)
-FAILURES_ADDRESS = Budget("failures.address", 50, _QUARTER_S, Per.OWN)
-FAILURES_ACCOUNT = Budget("failures.account", 100, _DAY_S, Per.OWN)
-FAILURES_EVERYBODY = Budget("failures.everybody", 2_000, _QUARTER_S, Per.OWN)
-FACTOR_PAIR = Budget("factor.pair", 5, _QUARTER_S, Per.OWN)
-FACTOR_PERSON = Budget("factor.person", 50, _DAY_S, Per.OWN)
-
-_FACTOR_CHANGES = Budget("factor_changes.person", 20, _HOUR_S, Per.PERSON)
+_LOGIN = Budget("login.address", 600, _QUARTER_S, Per.ADDRESS)
 _REFRESH = Budget("refresh.address", 3_000, _QUARTER_S, Per.ADDRESS)
 _CLIENTS = Budget("client_tokens.address", 600, _QUARTER_S, Per.ADDRESS)
 _ERASURE = (
@@ -77,8 +65,8 @@ _OPEN_LOGS = Budget("open_logs.address", 3_000, _MINUTE_S, Per.ADDRESS)
 _A, _L = "/api/v1/assessment", "/api/v1/ledger"
 ROUTE_BUDGETS: Mapping[str, tuple[Budget, ...]] = MappingProxyType(
     {
-        "identity POST /api/v1/auth/login": (LOGIN_ADDRESS,),
-        "identity POST /api/v1/auth/verify": (LOGIN_ADDRESS,),
+        "identity POST /api/v1/auth/login": (_LOGIN,),
+        "identity POST /api/v1/auth/verify": (_LOGIN,),
         "identity POST /session/refresh": (_REFRESH,),
         "identity POST /oauth/token": (_CLIENTS,),
         "identity DELETE /api/v1/identity/people/{person_id}": _ERASURE,
@@ -103,22 +91,7 @@ OPEN_WHEN_DOWN = frozenset({"check.address", "check.everybody", "open_logs.addre
 """Budgets of what anybody may see: when they cannot be counted the route answers. Every other one fails closed."""
 
 BUDGETS: Mapping[str, Budget] = MappingProxyType(
-    {
-        budget.name: budget
-        for budget in (
-            LOGIN_TENANT,
-            LINK_RECIPIENT,
-            RESET_RECIPIENT,
-            FAILURES_PAIR,
-            FAILURES_ADDRESS,
-            FAILURES_ACCOUNT,
-            FAILURES_EVERYBODY,
-            FACTOR_PAIR,
-            FACTOR_PERSON,
-            _FACTOR_CHANGES,
-            *(budget for budgets in ROUTE_BUDGETS.values() for budget in budgets),
-        )
-    }
+    {budget.name: budget for budgets in ROUTE_BUDGETS.values() for budget in budgets}
 )
 """Every budget by its name."""
 

@@ -1,7 +1,6 @@
 """The one guard: every route names its capability or is public, and nothing else decides who may call it.
 
-Order: session (401), forgery (403), second factor (403), capability (403), recent sign-in (401), budget (429); only
-then is the input read.
+Order: session (401), forgery (403), capability (403), recent sign-in (401), budget (429); only then is the input read.
 The scope's org units are those in which some grant holds *this* capability, never a product of roles and units.
 """
 
@@ -18,13 +17,7 @@ from tallystick_contracts.topology import SERVICES, ServiceName
 
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.csrf import SAFE_METHODS
-from tallystick_chassis.http.problems import (
-    BadRequest,
-    CapabilityMissing,
-    NotAuthenticated,
-    SecondFactorRequired,
-    StepUpRequired,
-)
+from tallystick_chassis.http.problems import BadRequest, CapabilityMissing, NotAuthenticated, StepUpRequired
 from tallystick_chassis.http.public_routes import public_routes_of
 from tallystick_chassis.ids import OrgUnitId, TenantId
 from tallystick_chassis.scope import ALL_UNITS, Scope
@@ -47,7 +40,6 @@ if TYPE_CHECKING:
 CAPABILITY = "capability"
 PUBLIC = "public"
 STEP_UP = "step_up"
-BEFORE_SECOND_FACTOR = "before_second_factor"
 STEP_UP_MAX_AGE = timedelta(minutes=15)
 TENANT_HEADER = "X-Tally-Tenant"
 
@@ -120,8 +112,6 @@ def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock, li
             return
         if context.introspection is not None:
             csrf.check_session(connection, context.introspection)
-            if context.introspection.limited and not handler.opt.get(BEFORE_SECOND_FACTOR):
-                raise SecondFactorRequired
         capability = Capability(handler.opt[CAPABILITY])
         if not holds(context, capability):
             context.missing_capability = capability

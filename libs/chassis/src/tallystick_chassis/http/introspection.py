@@ -32,8 +32,7 @@ class Grant(msgspec.Struct, frozen=True):
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):
     """What identity says about a session token. If it is not ``active``, the rest is empty.
 
-    ``csrf_sha256`` is the SHA-256 of the session's CSRF token in hex; ``auth_time`` is in seconds since 1970. A
-    ``limited`` session lacks the second factor that its person needs: it has no grants.
+    ``csrf_sha256`` is the SHA-256 of the session's CSRF token in hex; ``auth_time`` is in seconds since 1970.
     """
 
     active: bool
@@ -45,7 +44,6 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True):
     csrf_sha256: str = ""
     home_unit: UUID | None = None
     grants: tuple[Grant, ...] = ()
-    limited: bool = False
 
 
 INACTIVE = Introspection(active=False)

@@ -145,12 +145,6 @@ class TooManyRequests(Problem):
     status, code, title = 429, "rate_limited", "Too many requests; try again later"
 
 
-class SecondFactorRequired(Problem):
-    """The session has shown one factor, and its person needs two: only signing in further is open to it."""
-
-    status, code, title = 403, "second_factor_required", "Show your second factor, or enrol one, to go on"
-
-
 class InternalError(Problem):
     """An unforeseen failure; the log has the rest under the correlation id."""
 

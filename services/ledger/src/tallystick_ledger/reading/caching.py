@@ -1,6 +1,6 @@
 """Answers that a client may keep: a strong ETag over the bytes, 304 for whoever has them, and how long they are good.
 
-Everything here is for one person's session, so ``private``: no proxy may keep it.
+What needs a session is ``private``: no proxy may keep it. Open logs say ``public`` themselves.
 """
 
 from __future__ import annotations
