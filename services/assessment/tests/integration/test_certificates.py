@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
+from tallystick_assessment.certificates.store import Action, Publication, plan_publication
 from tallystick_chassis.tables import events
 
 
@@ -35,6 +36,21 @@ async def test_those_who_pass_get_one_certificate(world: Any, passed: Any) -> No
     assert (first["issued"], len(first["certificate_ids"]), second["issued"]) == (2, 2, 0)
     assert [event.type for event in await world.events(key=key)] == ["assessment.certificate.issued"] * 2
     assert (await passed.candidates[2].get("/my/certificates")).json() == {"certificates": []}
+
+
+@pytest.mark.control("EV-64")
+async def test_every_public_entry_waits_a_time_of_its_own(world: Any, superuser: Any) -> None:
+    planned_at = world.clock()
+    async with world.runtime.database.transaction(world.duty(world.borealis)) as tx:
+        for _ in range(40):
+            await plan_publication(
+                tx, Publication(uuid4().hex, Action.PUBLISH, "00" * 32, "Exam", "Borealis", "2026-11-22T08:00:00Z")
+            )
+    planned = "select not_before from assessment.publications where tenant_id = $1"
+    waits_s = [(row[0] - planned_at).total_seconds() for row in await superuser.fetch(planned, world.borealis.id)]
+    assert len(waits_s) == 40
+    assert all(0.5 <= wait_s < 5.0 for wait_s in waits_s)
+    assert len(set(waits_s)) > 20  # of 3,500 possible ones
 
 
 @pytest.mark.control("EV-64")
