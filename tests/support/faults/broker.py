@@ -88,6 +88,9 @@ class Delivery:
         self.broker.forget(self.stored)
         self.broker.fuse.burn("after acknowledgement")
 
+    async def keep(self) -> None:
+        """Nothing is taken back here while it is in hand."""
+
     async def nak(self, delay_s: float) -> None:  # noqa: ARG002 - the delivery's own signature
         self.stored.in_hand = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import MagicLinkRejected, MagicLinkRejection, TenantCreated
 from tallystick_contracts.topology import ServiceName
-from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.writer import LedgerWriter
 
@@ -57,9 +59,11 @@ class MortalWriter(LedgerWriter):
 
     broker: Broker
 
-    async def record(self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival]) -> Outcome:
+    async def record(
+        self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
+    ) -> Outcome:
         self.broker.fuse.burn("before commit")
-        outcome = await super().record(tenant, kind, arrivals)
+        outcome = await super().record(tenant, kind, arrivals, patience_s=patience_s)
         self.broker.fuse.burn("after commit")
         return outcome
 
@@ -92,6 +96,9 @@ class Pipeline:
         self.restart()
 
     def restart(self) -> None:
+        for task in asyncio.all_tasks():
+            if "Lane." in repr(task.get_coro()):
+                task.cancel()  # it dies with its process
         self.broker.take_back()
         self.relay = Relay(duty=self.identity_duty, bus=self.broker, service="identity", clock=self.clock)
         self.reader = ReceiptReader(
@@ -108,7 +115,7 @@ class Pipeline:
             duty=self.ledger_duty,
             feeds=OwnFeed(self.identity),
             prefix=ORIGIN,
-            signer=signer_of(SEED),
+            keys=CheckpointKeys(KeyRing(SEED), ORIGIN),
             clock=self.clock,
         )
         writer.broker = self.broker
@@ -129,7 +136,8 @@ class Pipeline:
     async def step(self) -> None:
         """Let everybody do a step."""
         await self.relay.step()
-        await self.job.step()
+        while await self.job.step():
+            pass
         for delivery in await self.reader._pull.fetch(50, 0.0):
             await self.reader._take(delivery)
 

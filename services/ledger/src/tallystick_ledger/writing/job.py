@@ -72,6 +72,8 @@ class WriterJob:
             if key not in self._lanes:
                 self._lanes[key] = Lane(*key, writer=self._writer, give_receipts=self._give_receipts)
             await self._lanes[key].take(group)
+        if not messages:
+            await self._wait_for_lanes()
         return bool(messages or self._lanes)
 
     async def close(self) -> None:
@@ -87,7 +89,7 @@ class WriterJob:
 
     async def _make_room(self) -> int:
         while True:
-            self._lanes = {key: lane for key, lane in self._lanes.items() if lane.tasks}
+            self._forget_idle_lanes()
             room = _MOST_IN_HAND - sum(lane.in_hand for lane in self._lanes.values())
             for lane in self._lanes.values():
                 if lane.oldest_s > (TEND_AFTER_S if room > 0 else _TEND_WHEN_FULL_S):
@@ -96,8 +98,18 @@ class WriterJob:
                     room += held - lane.in_hand
             if room > 0:
                 return room
-            under_way = {task for lane in self._lanes.values() for task in lane.tasks}
+            await self._wait_for_lanes()
+
+    async def _wait_for_lanes(self) -> None:
+        if under_way := {task for lane in self._lanes.values() for task in lane.tasks}:
             await asyncio.wait(under_way, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        self._forget_idle_lanes()
+
+    def _forget_idle_lanes(self) -> None:
+        failures = [lane.failure for lane in self._lanes.values() if lane.failure is not None]
+        self._lanes = {key: lane for key, lane in self._lanes.items() if lane.tasks}
+        if failures:
+            raise failures[0]
 
     async def _refuse(self, message: Message, error: RefusedEventError) -> None:
         tenant = tenant_of(message.subject) or PLATFORM_TENANT

@@ -86,6 +86,8 @@ class Lane:
         self._missed: set[Feed] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         """What is under way; empty when nothing is in hand."""
+        self.failure: BaseException | None = None
+        """What ended a task that nothing should have ended."""
 
     @property
     def in_hand(self) -> int:
@@ -147,7 +149,12 @@ class Lane:
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled():
+            self.failure = self.failure or task.exception()
 
     async def _record(self, batch: list[_InHand]) -> None:
         try:

@@ -65,7 +65,17 @@ left join ledger.source_heads as heads
 """
 # Each value is a parameter, but for the lines: asyncpg inspects every element of an array, and a dozen arrays cost more
 # than everything else together. So hashes come as one row of bytes, and texts and numbers with line feeds between.
-_APPEND: Final = f"select ledger.append({', '.join(f'${n}' for n in range(1, 29))})"
+# A log that has lost its newest checkpoint is not continued, also by who remembers its tail.
+_APPEND: Final = f"""
+select case
+    when $4 = 0 or exists (
+        select from ledger.checkpoints
+        where checkpoints.tenant_id = $1 and checkpoints.log_id = $2 and checkpoints.size = $4
+    )
+    then ledger.append({", ".join(f"${n}" for n in range(1, 29))})
+    else false
+end
+"""  # noqa: S608 - numbers of parameters, nothing else
 _FIND: Final = """
 select
     logs.id as log_id, entries.seq, entries.source, entries.aggregate, entries.source_seq,
@@ -186,7 +196,7 @@ async def read_state(
 async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> bool:
     """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head.
 
-    ``False`` if the log does not end where the batch begins; then nothing is stored.
+    ``False`` if the log does not end, with a checkpoint, where the batch begins; then nothing is stored.
 
     Raises:
         asyncpg.LockNotAvailableError: another transaction holds the log.

@@ -40,6 +40,8 @@ MAX_BATCH: Final = 1_000
 """Entries in one transaction, and so in one receipt: that stays well below the broker's 1 MB a message."""
 
 _ATTEMPTS: Final = 3
+_LOOK_S: Final = 0.02
+_LOOKS_WITHOUT_PROGRESS: Final = 10
 
 log = structlog.get_logger(__name__)
 
@@ -76,6 +78,7 @@ class LedgerWriter:
             LogBusyError: another process holds the log. What was recorded before is; the rest is not.
         """
         outcome = Outcome()
+        waits, stalled = False, 0
         reached: dict[Feed, int] = {}
         waiting = list(arrivals)
         while waiting:
@@ -83,14 +86,21 @@ class LedgerWriter:
             done = await self._record_batch(tenant, kind, batch, outcome)
             if done.gaps and patience_s:
                 await asyncio.sleep(patience_s)
-                patience_s = 0.0
+                patience_s, waits = 0.0, True
                 waiting = [*done.held, *later]
                 continue
             gaps = {feed: last for feed, last in done.gaps.items() if last > reached.get(feed, -1)}
             reached |= gaps
             missing = await self._ask_sources(tenant, gaps)
             asked = {arrival.feed for arrival in missing}
-            outcome.held += [arrival for arrival in done.held if arrival.feed not in asked]
+            behind = [arrival for arrival in done.held if arrival.feed not in asked]
+            stalled = 0 if done.fresh else stalled + 1
+            if behind and waits and stalled < _LOOKS_WITHOUT_PROGRESS:
+                # The broker deals a feed's messages out to the replicas in turn, so each waits for the others' commits.
+                await asyncio.sleep(_LOOK_S)
+                waiting = [*missing, *done.held, *later]
+                continue
+            outcome.held += behind
             waiting = [*missing, *(arrival for arrival in done.held if arrival.feed in asked), *later]
         return outcome
 
