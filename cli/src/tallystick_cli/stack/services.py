@@ -116,6 +116,8 @@ class Servers:
             environment |= self._identity_environment()
         if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
+            # A mark belongs to a database: another one begins with none.
+            environment["TALLY_HIGH_WATER_FOLDER"] = str(layout.high_water / database)
         return environment
 
     def worker_environment(

@@ -16,6 +16,9 @@ from tallystick_tlog import VerifierKey
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
+_COMPACTING_INTERVAL_S = 3600.0
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -55,24 +59,30 @@ def wire(runtime: Runtime) -> Wiring:
     def vkey_of(origin: str) -> str:
         return str(VerifierKey.ed25519(origin, settings.ledger_key))
 
-    closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
-    desk = HandOverDesk(writer=_writer(runtime, settings, AskNobody()), duty=runtime.duty)
+    public_url = settings.public_url.rstrip("/")
+    marks = FileHighWater(settings.high_water_folder)
+    guard = HighWaterGuard(marks)
+    watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=settings.ledger_origin, clock=runtime.clock)
+    closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock, watch=watch)
+    desk = HandOverDesk(writer=_writer(runtime, settings, guard, AskNobody()), duty=runtime.duty)
     return Wiring(
         routes=(
-            *reading_routes(database=runtime.database, vkey_of=vkey_of),
+            *reading_routes(database=runtime.database, vkey_of=vkey_of, high_water=guard),
             *search_routes(runtime.database),
-            *export_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
-            *tile_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
+            *export_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
+            *tile_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
             *writing_routes(desk),
         ),
         handlers=HANDLERS,
         jobs=(
             *_retention_jobs(runtime, settings),
+            Job("watch-high-water", watch.step, interval_s=WATCH_INTERVAL_S),
+            Job("compact-high-water", marks.compact, interval_s=_COMPACTING_INTERVAL_S),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
-        bus_jobs=lambda bus, closing: _writer_jobs(runtime, settings, bus, closing),
+        bus_jobs=lambda bus, closing: _writer_jobs(runtime, settings, guard, bus, closing),
     )
 
 
@@ -97,19 +107,22 @@ def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
     return (Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),)
 
 
-def _writer(runtime: Runtime, settings: Settings, feeds: FeedClient) -> LedgerWriter:
+def _writer(runtime: Runtime, settings: Settings, guard: HighWaterGuard, feeds: FeedClient) -> LedgerWriter:
     return LedgerWriter(
         duty=runtime.duty,
         feeds=feeds,
         prefix=settings.ledger_origin,
         signer=signer_of(settings.checkpoint_key),
         clock=runtime.clock,
+        high_water=guard,
     )
 
 
-def _writer_jobs(runtime: Runtime, settings: Settings, bus: Bus, closing: list[Closable]) -> Sequence[Job]:
+def _writer_jobs(
+    runtime: Runtime, settings: Settings, guard: HighWaterGuard, bus: Bus, closing: list[Closable]
+) -> Sequence[Job]:
     urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
-    writer = _writer(runtime, settings, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
+    writer = _writer(runtime, settings, guard, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import Database
     from tallystick_chassis.transaction import Transaction
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import Log
 
 BASE: Final = "/api/v1/ledger"
@@ -57,7 +58,7 @@ class ExportView(msgspec.Struct, frozen=True):
 
 
 def export_routes(
-    *, database: Database, public_url: str, vkey_of: Callable[[str], str]
+    *, database: Database, public_url: str, vkey_of: Callable[[str], str], high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     """Return the routes.
 
@@ -102,6 +103,7 @@ def export_routes(
             if not await is_exported(tx, log, size):
                 raise NotExported
             checkpoint = await get_checkpoint(tx, log, size)
+            await high_water.show(tx, log, checkpoint.head)
         if name != ENTRIES:
             text = checkpoint.note if name == CHECKPOINT else vkey_of(log.origin) + "\n"
             return Response(text, media_type=MediaType.TEXT)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tallystick_contracts.message import LogKind
     from tallystick_tlog.note import Signer
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.plan import Plan
@@ -57,12 +58,19 @@ class LedgerWriter:
     """Records the events of any tenant, as the service's duty role."""
 
     def __init__(
-        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, signer: Callable[[str], Signer], clock: Clock
+        self,
+        *,
+        duty: DutyDatabase,
+        feeds: FeedClient,
+        prefix: str,
+        signer: Callable[[str], Signer],
+        clock: Clock,
+        high_water: HighWaterGuard,
     ) -> None:
         self._duty = duty
         self._feeds = feeds
         self._clock = clock
-        self._appender = Appender(duty=duty, prefix=prefix, signer=signer, clock=clock)
+        self._appender = Appender(duty=duty, prefix=prefix, signer=signer, clock=clock, high_water=high_water)
 
     async def record(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
@@ -73,6 +81,7 @@ class LedgerWriter:
 
         Raises:
             LogBusyError: another process holds the log. What was recorded before is; the rest is not.
+            LogFrozenError: the log does not continue what was signed. Nothing is recorded, and no receipt may be given.
         """
         outcome = Outcome()
         reached: dict[Feed, int] = {}
