@@ -16,8 +16,10 @@ from tallystick_tlog import VerifierKey
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
+from tallystick_ledger.high_water.command import log_command
 from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.refill import REFILL_INTERVAL_S, Refill
 from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
@@ -122,11 +124,16 @@ def _writer_jobs(
     runtime: Runtime, settings: Settings, guard: HighWaterGuard, bus: Bus, closing: list[Closable]
 ) -> Sequence[Job]:
     urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
-    writer = _writer(runtime, settings, guard, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
+    feeds = HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database))
+    writer = _writer(runtime, settings, guard, feeds)
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)
-    return (Job("writer", writing.step, interval_s=0.0),)
+    refill = Refill(duty=runtime.duty, feeds=feeds, writer=writer, clock=runtime.clock)
+    return (
+        Job("writer", writing.step, interval_s=0.0),
+        Job("refill-successors", refill.step, interval_s=REFILL_INTERVAL_S),
+    )
 
 
 GUARDS: Final = frozenset(
@@ -155,6 +162,6 @@ SERVICE = Service(
     package="tallystick_ledger",
     settings=Settings,
     wire=wire,
-    commands={"dlq": dead_letter_command(quarantined), "export": export, "hold": hold},
+    commands={"dlq": dead_letter_command(quarantined), "export": export, "hold": hold, "log": log_command},
     guards=GUARDS,
 )

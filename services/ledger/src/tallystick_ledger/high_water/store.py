@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import text
 from tallystick_chassis.ids import TenantId
 from tallystick_contracts.message import LogKind
+from tallystick_tlog.entry import FIRST_PREV
 
 from tallystick_ledger.high_water.mark import MOST_UNMARKED, NOTHING, Head, Verdict
-from tallystick_ledger.logs.domain import Period
+from tallystick_ledger.logs.domain import Log, LogId, Period, earliest_recorded, period_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
     from tallystick_chassis.transaction import Transaction
 
-    from tallystick_ledger.logs.domain import Log
+    from tallystick_ledger.writing.arrival import Feed
 
 _SEEN_FROM_MARK: Final = """
 select
@@ -82,6 +83,38 @@ select
     refilled_at
 from ledger.breaks
 order by tenant_id, origin
+""")
+_LOCK_BREAKS: Final = """
+select origin from ledger.breaks
+where tenant_id = $1 and origin = any($2::text[]) and successor is null
+for update
+"""
+_CLOSE_BROKEN: Final = """
+update ledger.logs
+set
+    closed_at = coalesce(closed_at, $4),
+    announced_at = coalesce(announced_at, case when kind = 'compliance' or origin = any($3::text[]) then $4 end)
+where
+    tenant_id = $1 and kind = $2
+    and (closed_at is null or (announced_at is null and origin = any($3::text[])))
+"""
+_OPEN_SUCCESSOR: Final = """
+insert into ledger.logs
+(tenant_id, org_unit_id, id, kind, period, generation, origin, size, head, last_recorded, opened_at)
+values ($1, $1, gen_random_uuid(), $2, $3, $4, $5, 0, $6, $7, $8)
+returning id
+"""
+_SETTLE: Final = """
+update ledger.breaks set successor = $3, succeeded_at = $4
+where tenant_id = $1 and origin = any($2::text[]) and successor is null
+"""
+_REFILLED: Final = text("""
+update ledger.breaks set refilled_at = :now
+where tenant_id = :tenant and origin = any(cast(:origins as text[])) and refilled_at is null
+""")
+_SOURCE_HEAD: Final = text("""
+select last_seq from ledger.source_heads
+where tenant_id = :tenant and source = :source and aggregate = :aggregate
 """)
 
 
@@ -209,3 +242,45 @@ async def list_breaks(connection: AsyncConnection) -> list[Break]:
         )
         for row in await connection.execute(_BREAKS)
     ]
+
+
+async def lock_breaks(connection: asyncpg.Connection, tenant: TenantId, origins: Sequence[str]) -> int:
+    """Lock these breaks and return how many of them have no successor."""
+    return len(await connection.fetch(_LOCK_BREAKS, tenant, origins))
+
+
+async def close_broken(
+    connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, broken: Sequence[str], now: datetime
+) -> None:
+    """Close the tenant's open logs of a kind. A sound one among them is announced later, as at its month's end."""
+    await connection.execute(_CLOSE_BROKEN, tenant, kind.value, broken, now)
+
+
+async def open_successor(  # noqa: PLR0917 - a row's values
+    connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, origin: str, generation: int, now: datetime
+) -> Log:
+    """Open an empty log that goes on for others."""
+    period = None if kind is LogKind.COMPLIANCE else period_of(now)
+    earliest = earliest_recorded(period, now)
+    log_id = await connection.fetchval(
+        _OPEN_SUCCESSOR, tenant, kind.value, period, generation, origin, FIRST_PREV, earliest, now
+    )
+    return Log(tenant, LogId(log_id), kind, period, origin, 0, FIRST_PREV, earliest, now, None)
+
+
+async def settle(
+    connection: asyncpg.Connection, tenant: TenantId, origins: Sequence[str], successor: str, now: datetime
+) -> None:
+    """Say which log goes on for the broken ones."""
+    await connection.execute(_SETTLE, tenant, origins, successor, now)
+
+
+async def note_refilled(connection: AsyncConnection, tenant: TenantId, origins: Sequence[str], now: datetime) -> None:
+    """Say that the successor of these logs has what the sources had."""
+    await connection.execute(_REFILLED, {"tenant": tenant, "origins": list(origins), "now": now})
+
+
+async def read_source_heads(connection: AsyncConnection, tenant: TenantId, feed: Feed) -> int:
+    """Return the last recorded number of a feed; 0: none yet."""
+    values = {"tenant": tenant, "source": feed.source, "aggregate": feed.aggregate}
+    return (await connection.execute(_SOURCE_HEAD, values)).scalar() or 0
