@@ -136,14 +136,25 @@ def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, ad
 
 def export_logs(folder: Path | None, *, tenant: str, out: Path) -> int:
     """Let the ledger write a tenant's logs, in a process that has the ledger's secrets and no others."""
+    return _ask_ledger(folder, "export", f"--tenant={tenant}", f"--out={out.absolute()}")
+
+
+def list_breaks(folder: Path | None, *, as_json: bool) -> int:
+    """Let the ledger say which logs do not continue what was signed."""
+    return _ask_ledger(folder, "log", "breaks", *(("--json",) if as_json else ()))
+
+
+def succeed_logs(folder: Path | None, *, tenant: str, reason: str) -> int:
+    """Let the ledger open successors of a tenant's broken logs."""
+    return _ask_ledger(folder, "log", "succeed", f"--tenant={tenant}", f"--reason={reason}")
+
+
+def _ask_ledger(folder: Path | None, *command: str) -> int:
     servers = known_servers(Layout.at(folder))
     program = Program(
-        name="ledger-export",
-        command=(
-            *(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.LEDGER], "export"),
-            *(f"--tenant={tenant}", f"--out={out.absolute()}"),
-        ),
-        log_file=servers.layout.log_file("ledger-export"),
+        name="ledger-command",
+        command=(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.LEDGER], *command),
+        log_file=servers.layout.log_file("ledger-command"),
         environment=servers.service_environment(ServiceName.LEDGER),
     )
     return subprocess.run(program.command, check=False, env=program.full_environment).returncode

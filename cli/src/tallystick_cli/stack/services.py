@@ -117,7 +117,9 @@ class Servers:
         if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
             # A mark belongs to a database: another one begins with none.
-            environment["TALLY_HIGH_WATER_FOLDER"] = str(layout.high_water / database)
+            marks = layout.high_water / database
+            marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            environment["TALLY_HIGH_WATER_FOLDER"] = str(marks)
         return environment
 
     def worker_environment(
