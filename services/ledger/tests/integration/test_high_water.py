@@ -308,17 +308,23 @@ async def test_a_break_is_forgotten_when_the_right_database_is_back(house: House
     await house.record(tenant, 1)
 
 
+@pytest.mark.parametrize("finder", ["writer", "watch"])
 async def test_a_log_of_before_there_were_marks_is_adopted_and_the_log_says_so(
-    house: House, tenant: TenantId, origin: str
+    house: House, tenant: TenantId, origin: str, finder: str
 ) -> None:
     for _ in range(6):
         await house.record(tenant, 1)
     house.marks = type(house.marks)(house.marks._path.parent / "new")
-    assert await house.breaks() == {}
     with capture_logs() as said:
+        if finder == "watch":
+            assert await house.breaks() == {}
+            assert (await house.marks.read(origin) or Head(0, b"")).size == 6
         await house.record(tenant, 1)
     (adopted,) = [line for line in said if line["event"] == "high_water_adopted"]
-    assert (adopted["log_name"], adopted["size"], adopted["mark"]) == (origin, 6, 0)
+    if finder == "watch":
+        assert (adopted["count"], adopted["first_use"]) == (1, True)
+    else:
+        assert (adopted["log_name"], adopted["size"], adopted["mark"]) == (origin, 6, 0)
     assert (await house.marks.read(origin) or Head(0, b"")).size == 7
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-import structlog
 from tallystick_chassis.ids import new_id
 from tallystick_chassis.scope import ALL_UNITS, Scope
 from tallystick_chassis.sealing import TenantKeyMissing
@@ -51,8 +50,6 @@ OPERATOR: Final = "operator"
 """The actor: whoever has the ledger's secrets, not a person of the tenant."""
 
 _AGGREGATE: Final = {LogKind.COMPLIANCE: "log", LogKind.AUDIT: "period"}
-
-log = structlog.get_logger(__name__)
 
 
 class Succession:
@@ -94,7 +91,6 @@ class Succession:
             pass
         head = await self._open(tenant, kind, origin, generation, breaks)
         await self._marks.raise_to({origin: head})
-        log.warning("log_succeeded", tenant=str(tenant), log_name=origin, size=head.size)
         return origin
 
     async def _name(self, tenant: TenantId, kind: LogKind) -> tuple[str, int]:
