@@ -47,5 +47,8 @@ def upgrade() -> None:
     op.execute(GENERATION)
     op.execute(BREAKS)
     silo(op, SERVICE, "breaks", grants="select")
-    duty(op, SERVICE, "breaks", commands=("select", "insert", "delete"))
+    duty(op, SERVICE, "breaks", commands=("select", "insert"))
+    # A break after which a successor went on stays for ever; any other goes when the right database is back.
+    op.execute("create policy duty_delete on ledger.breaks for delete to tally_ledger_duty using (successor is null)")
+    op.execute("grant delete on ledger.breaks to tally_ledger_duty")
     duty(op, SERVICE, "breaks", commands=("update",), columns="successor, succeeded_at, refilled_at")
