@@ -165,6 +165,9 @@ class FakeMessage:
     async def nak(self, delay_s: float) -> None:
         raise AssertionError(delay_s)
 
+    async def keep(self) -> None:
+        """Nothing: it is not in hand for long."""
+
 
 @dataclass
 class FakeBus:
@@ -339,7 +342,9 @@ async def test_events_of_a_frozen_log_wait_and_other_tenants_go_on(house: House,
     bus = FakeBus(messages + others)
     async with house.writer() as writer:
         with capture_logs() as said:
-            await WriterJob(writer=writer, source=bus, receipts=bus).step()
+            job = WriterJob(writer=writer, source=bus, receipts=bus)
+            await job.step()
+            await job.close()
     assert [line["log_level"] for line in said if line["event"] == "log_frozen"] == ["error"]
     assert {Receipt.from_json(one.payload).tenant for one in bus.receipts} == {str(other_tenant)}
     # Let go rather than kept pending: without a receipt their outbox rows bring them again.

@@ -162,8 +162,9 @@ class Appender:
     async def _put(self, ahead: _Ahead, tenant: TenantId, kind: LogKind) -> bool:
         if ahead.batch is None:
             # What is known gets its receipts again: only of a log that continues its mark, and below that.
-            async with self._transaction() as connection:
-                await self._read(connection, tenant, kind, ())
+            if known := {arrival.feed for arrival in ahead.done.known}:
+                async with self._transaction() as connection:
+                    await self._read(connection, tenant, kind, known)
             return True
         if not await self._high_water.is_reached(ahead.batch.log.origin, ahead.batch.before):
             return False
