@@ -22,9 +22,11 @@ from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import chain, signer_of
+from tallystick_ledger.writing.batch import chain
 from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog import FIRST_PREV
 
@@ -58,7 +60,12 @@ async def ledger_writer(databases: Databases, ca_file: Path) -> AsyncIterator[Le
     guard = HighWaterGuard(FileHighWater(databases.servers.layout.high_water / databases.name))
     try:
         yield LedgerWriter(
-            duty=duty, feeds=NoFeeds(), prefix=PREFIX, signer=signer_of(KEY), clock=utc_now, high_water=guard
+            duty=duty,
+            feeds=NoFeeds(),
+            prefix=PREFIX,
+            keys=CheckpointKeys(KeyRing(KEY), PREFIX),
+            clock=utc_now,
+            high_water=guard,
         )
     finally:
         await duty.dispose()

@@ -25,10 +25,11 @@ from tallystick_contracts.message import LogKind
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
 from tallystick_ledger.writing import store
 from tallystick_ledger.writing.arrival import Arrival
-from tallystick_ledger.writing.batch import build_batch, signer_of
+from tallystick_ledger.writing.batch import build_batch
 from tallystick_ledger.writing.tail import Tail
 from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog import CompactRange
+from tallystick_tlog.note import Signer
 
 from bench.append import BATCH, KEY, PREFIX, arrival, batches, connect, ledger_writer, make_tables
 from bench.append_one_log import append_ahead
@@ -105,7 +106,7 @@ async def _fill(connection: asyncpg.Connection, tenant: TenantId, count: int) ->
         None,
     )
     tail = Tail(log, CompactRange.from_bytes(checkpoint), {})
-    signer = signer_of(KEY)(log.origin)
+    signer = Signer(log.origin, KEY)
     await connection.execute("set synchronous_commit = off")
     for arrivals in _made(tenant, row["size"] + 1, count):
         batch = build_batch(tail.log, tail.frontier, arrivals, utc_now(), signer)

@@ -57,7 +57,7 @@ APPEND_ONLY = {
             "remediation_steps",
         )
     ),
-    *(f"ledger.{table}" for table in ("entries", "tree_hashes", "checkpoints", "exports")),
+    *(f"ledger.{table}" for table in ("entries", "tree_hashes", "checkpoints", "exports", "export_parts")),
     "verification.withdrawals",
 }
 

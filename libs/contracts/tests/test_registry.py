@@ -37,8 +37,18 @@ def test_a_type_cannot_be_registered_twice() -> None:
 @pytest.mark.parametrize(
     ("log", "source", "aggregates"),
     [
-        (LogKind.COMPLIANCE, "identity", {"tenant", "org_unit", "user", "token_version", "role", "password", "mfa",
-                                          "erasure_receipt"}),
+        (LogKind.COMPLIANCE, "identity", {
+                "tenant",
+                "org_unit",
+                "user",
+                "token_version",
+                "role",
+                "password",
+                "mfa",
+                "service_key",
+                "signing_key",
+                "erasure_receipt",
+            }),
         (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account"}),
         (
             LogKind.COMPLIANCE,
@@ -47,7 +57,8 @@ def test_a_type_cannot_be_registered_twice() -> None:
              "erasure_receipt"},
         ),
         (LogKind.AUDIT, "assessment", {"attempt"}),
-        (LogKind.COMPLIANCE, "ledger", {"audit_log", "export", "publication", "erasure_receipt", "hold"}),
+        (LogKind.COMPLIANCE, "ledger", {"audit_log", "export", "publication", "erasure_receipt", "hold", "key"}),
+        (LogKind.AUDIT, "ledger", {"audit_key"}),
         (LogKind.COMPLIANCE, "privacy", {"key", "tenant_key", "erasure", "user", "erasure_receipt"}),
         (LogKind.AUDIT, "verification", {"certificate"}),
         (LogKind.COMPLIANCE, "verification", {"erasure_receipt"}),

@@ -9,5 +9,9 @@ class NotThereError(AuditError):
     """A server answered that there is no such thing."""
 
 
+class UnreachableError(AuditError):
+    """A server did not answer, or not now; trying again may help."""
+
+
 class NotProvedError(Exception):
     """What was to be shown does not hold; one line, exit status 1."""

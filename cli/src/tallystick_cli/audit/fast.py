@@ -16,6 +16,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tallystick_tlog import MAX_INTEGER, MAX_LINE_BYTES, CompactRange, is_origin, is_recorded
 
 from tallystick_cli.audit.dropped import dropped_in
+from tallystick_cli.audit.key_history import MARKS
 
 _Text = Annotated[str, Meta(min_length=1)]
 _OptionalText = _Text | UnsetType
@@ -92,6 +93,8 @@ def digest(data: bytes, log: str) -> Digest | None:
     """Check whole lines of one log; None if anything is wrong, odd, or beyond this function."""
     if not is_origin(log) or not data.isascii() or not data.endswith(b"\n"):
         return None
+    if any(mark in data for mark in MARKS):
+        return None  # a rotation's signatures are the replay's to check
     try:
         entries = _decode_lines(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

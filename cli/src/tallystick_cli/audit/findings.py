@@ -5,8 +5,10 @@ from typing import Final, Literal
 
 import msgspec
 
+from tallystick_cli.audit.key_history import KeyUse
+
 Code = Literal[
-    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated"
+    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated", "key"
 ]
 
 
@@ -24,6 +26,7 @@ class Report(msgspec.Struct, frozen=True):
 
     ``notes`` say what the entries tell of other logs: that their content was dropped after its retention, or that this
     log goes on for them after a restore that lost signed entries.
+    ``keys`` is the history of checkpoint keys, as far as the replay got; empty where the log has no rotation.
     """
 
     source: str
@@ -35,6 +38,7 @@ class Report(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...]
     limits: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    keys: tuple[KeyUse, ...] = ()
 
 
 class DamagedLogError(Exception):

@@ -10,7 +10,15 @@ from typing import Final
 from urllib.parse import quote
 
 import msgspec
-from tallystick_tlog import Checkpoint, CheckpointError, CompactRange, NoteError, TreeError, read_checkpoint
+from tallystick_tlog import (
+    Checkpoint,
+    CheckpointError,
+    CompactRange,
+    NoteError,
+    RotationError,
+    TreeError,
+    read_checkpoint,
+)
 
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.replay import Replay, ReplayState
@@ -27,10 +35,19 @@ class KeptLog(msgspec.Struct, frozen=True):
     state: ReplayState | None = None
 
     def begin(self) -> Replay:
-        """Go on where the replay stood, or begin at the first entry."""
+        """Go on where the replay stood, or begin at the first entry.
+
+        Raises:
+            AuditError: a rotation that was kept does not hold.
+
+        """
         if self.state is None:
             return Replay(self.checkpoint.origin, frozenset({self.checkpoint.size}))
-        return Replay.resume(self.state)
+        try:
+            return Replay.resume(self.state)
+        except RotationError as error:
+            message = f"the kept replay of {self.checkpoint.origin} cannot be used: {error}"
+            raise AuditError(message) from error
 
 
 def load_since(path: Path) -> tuple[KeptLog, ...]:

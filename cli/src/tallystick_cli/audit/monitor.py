@@ -5,12 +5,22 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-from tallystick_tlog import Checkpoint, CheckpointError, NoteError, VerifierKey, open_checkpoint, to_base64
+from tallystick_tlog import (
+    Checkpoint,
+    CheckpointError,
+    KeyHistory,
+    NoteError,
+    VerifierKey,
+    open_checkpoint,
+    read_checkpoint,
+    to_base64,
+)
 
 from tallystick_cli.audit.drive import run
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.findings import Finding
 from tallystick_cli.audit.kept import KeptLog, keep, load_log, log_folder, write_whole
+from tallystick_cli.audit.key_history import trusted_at
 from tallystick_cli.audit.live import LiveSource
 from tallystick_cli.audit.replay import Replay
 from tallystick_cli.audit.sources import CHECKPOINT, LogSource
@@ -62,15 +72,24 @@ class Monitor:
         at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         note = self._source.read_small(CHECKPOINT)
         try:
-            checkpoint = open_checkpoint(note, self._keys)
+            checkpoint = read_checkpoint(note)
         except (NoteError, CheckpointError) as error:
-            message = f"the checkpoint is not signed by the pinned key: {error}"
+            return Round(at, self._source.name, alarm="signature", message=f"the checkpoint is not one: {error}")
+        kept = load_log(self._folder, checkpoint.origin)
+        history = kept.begin().history if kept is not None else KeyHistory(checkpoint.origin)
+        if kept is not None:
+            self._check_kept(kept, history)
+        refused = self._refusal(note, checkpoint, history)
+        found: Replay | tuple[Alarm, Finding] | None = None
+        if not refused or kept is None or checkpoint.size > kept.checkpoint.size:
+            found = self._compare(kept, checkpoint)
+        if refused and isinstance(found, Replay):
+            # What was added may hold the rotation to the key that signed this.
+            refused = self._refusal(note, checkpoint, found.history)
+        if refused or found is None:
+            message = f"the checkpoint is not signed by the pinned key: {refused}"
             return Round(at, self._source.name, alarm="signature", message=message)
         seen = Round(at, self._source.name, checkpoint.origin, checkpoint.size, to_base64(checkpoint.root))
-        kept = load_log(self._folder, checkpoint.origin)
-        if kept is not None:
-            self._check_kept(kept)
-        found = self._compare(kept, checkpoint)
         if isinstance(found, Replay):
             keep(self._folder, note, found)
             return self._watch_growth(
@@ -81,12 +100,19 @@ class Monitor:
         message, entry = finding.message, finding.seq
         return msgspec.structs.replace(seen, alarm=alarm, message=message, entry=entry, evidence=str(evidence))
 
-    def _check_kept(self, kept: KeptLog) -> None:
+    def _check_kept(self, kept: KeptLog, history: KeyHistory) -> None:
+        refused = self._refusal(kept.note, kept.checkpoint, history)
+        if refused:
+            message = f"the checkpoint kept in {self._folder} is not signed by the pinned key: {refused}"
+            raise AuditError(message)
+
+    def _refusal(self, note: bytes, checkpoint: Checkpoint, history: KeyHistory) -> str:
+        """Say why a checkpoint is not accepted, given the rotations seen; empty if it is."""
         try:
-            open_checkpoint(kept.note, self._keys)
+            open_checkpoint(note, trusted_at(checkpoint.size, self._keys, history))
         except (NoteError, CheckpointError) as error:
-            message = f"the checkpoint kept in {self._folder} is not signed by the pinned key: {error}"
-            raise AuditError(message) from error
+            return str(error)
+        return ""
 
     def _compare(self, kept: KeptLog | None, checkpoint: Checkpoint) -> Replay | tuple[Alarm, Finding]:
         """Replay what was added; give the replay if the checkpoint is right, else the alarm."""

@@ -69,6 +69,9 @@ def _show(console: Console, report: Report) -> None:
         console.print(Text(f"  intact: {report.entries:,} entries, root {report.root}, {trust}", style=style))
     for note in report.notes:
         console.print(Text("  " + "".join(char if char.isprintable() else "?" for char in note)))
+    for use in report.keys:
+        where = f"sizes {use.after + 1} to {use.until}" if use.until is not None else f"sizes from {use.after + 1}"
+        console.print(Text(f"  key: {where}: {use.key}"))
     for finding in report.findings:
         where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
         message = "".join(char if char.isprintable() else "?" for char in finding.message)

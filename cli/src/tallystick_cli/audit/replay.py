@@ -9,6 +9,8 @@ from tallystick_tlog import (
     CompactRange,
     Entry,
     EntryError,
+    KeyHistory,
+    RotationError,
     leaf_hash,
     parse_entry,
 )
@@ -17,6 +19,7 @@ from tallystick_cli.audit.blocks import Block
 from tallystick_cli.audit.dropped import MAX_NOTES, dropped_in
 from tallystick_cli.audit.fast import Digest, Series, digest
 from tallystick_cli.audit.findings import Code, Finding
+from tallystick_cli.audit.key_history import TYPES, KeptRotation, statement_of
 
 MAX_SERIES: Final = 4_096
 """Number series (source and aggregate) in one log: a bound on memory that no real log comes near."""
@@ -44,6 +47,7 @@ class ReplayState(msgspec.Struct, frozen=True):
     leaf: bytes
     recorded: str
     series: tuple[Series, ...]
+    rotations: tuple[KeptRotation, ...] = ()
 
 
 class Replay:
@@ -55,12 +59,14 @@ class Replay:
     def __init__(self, log: str, kept_sizes: frozenset[int] = frozenset()) -> None:
         """Begin at the first entry of ``log``; remember the roots at ``kept_sizes``."""
         self.log = log
+        self.history = KeyHistory(log)
         self.tree = CompactRange()
         self.finding: Finding | None = None
         self.suspicion: Suspicion | None = None
         self.roots = {0: self.tree.root()}
         self.dropped: tuple[str, ...] = ()
         self._kept_sizes = kept_sizes
+        self._rotations: tuple[KeptRotation, ...] = ()
         self._leaf = FIRST_PREV
         self._recorded = ""
         self._numbers: dict[tuple[str, str], int] = {}
@@ -107,7 +113,7 @@ class Replay:
 
     def state(self) -> ReplayState:
         """Say where the replay stands; only of use while nothing has been found."""
-        return ReplayState(self.log, self.tree.to_bytes(), self._leaf, self._recorded, self.series())
+        return ReplayState(self.log, self.tree.to_bytes(), self._leaf, self._recorded, self.series(), self._rotations)
 
     @classmethod
     def resume(cls, state: ReplayState) -> Self:
@@ -115,9 +121,13 @@ class Replay:
 
         Raises:
             TreeError: the state's tree is not one.
+            RotationError: a kept rotation does not hold.
 
         """
         replay = cls(state.log)
+        for kept in state.rotations:
+            replay.history = replay.history.add(kept.seq, kept.statement)
+        replay._rotations = state.rotations
         replay.tree = CompactRange.from_bytes(state.tree)
         replay.roots = {replay.tree.end: replay.tree.root()}
         replay._leaf, replay._recorded = state.leaf, state.recorded
@@ -184,6 +194,18 @@ class Replay:
             self._find(ahead, "source_gap", f"source_seq of {name} is {entry.source_seq} where {number} is due")
         elif key not in self._numbers and len(self._numbers) >= MAX_SERIES:
             self._find(ahead, "format", f"the log has more than {MAX_SERIES} sources and aggregates")
+        elif entry.event.type in TYPES:
+            self._rotate(expected, line, ahead)
+
+    def _rotate(self, seq: int, line: bytes, ahead: int) -> None:
+        """Follow a rotation of the key that signs the checkpoints."""
+        try:
+            statement = statement_of(line)
+            self.history = self.history.add(seq, statement)
+        except RotationError as error:
+            self._find(ahead, "key", str(error))
+            return
+        self._rotations = (*self._rotations, KeptRotation(seq, statement))
 
     def _blame(self, entry: Entry, line: bytes, following: bytes | None, leaves: list[bytes]) -> None:
         """Find out which end of a broken link was changed: the entry before, or this one's ``prev``."""

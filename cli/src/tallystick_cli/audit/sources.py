@@ -1,16 +1,17 @@
 """Where a log is read from: a folder, or a server that gives the same files; an export or a tiled log."""
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 from urllib.error import URLError
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
-from tallystick_cli.audit.errors import AuditError, NotThereError
+from tallystick_cli.audit.errors import AuditError, NotThereError, UnreachableError
+from tallystick_cli.audit.resuming import ResumingStream
 from tallystick_cli.audit.tiled import TiledSource, first_bundle_of
 
 ENTRIES: Final = "entries.ndjson"
@@ -19,7 +20,14 @@ VKEY: Final = "ledger.vkey"
 MAX_SMALL_FILE_BYTES: Final = 1_000_000
 
 _SIGNED_IN: Final = ": pass --header 'Cookie: …' of a session that is signed in and may read this log"
-_ADVICE_BY_STATUS: Final = {HTTPStatus.UNAUTHORIZED: _SIGNED_IN, HTTPStatus.FORBIDDEN: _SIGNED_IN}
+_ADVICE_BY_STATUS: Final = {
+    HTTPStatus.UNAUTHORIZED: _SIGNED_IN,
+    HTTPStatus.FORBIDDEN: _SIGNED_IN,
+    HTTPStatus.CONFLICT: ": the export was not asked for, or is not ready yet",
+    HTTPStatus.GONE: ": the log's entries were deleted after their retention",
+}
+_PASSING: Final = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_GIVEN: Final = frozenset({HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT})
 _OTHER_AUTHORITY: Final = ": pass --ca FILE with the authority that signed the server's certificate"
 _X509_UNKNOWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_* of OpenSSL's x509_vfy.h
 _TIMEOUT_S: Final = 30.0
@@ -154,36 +162,41 @@ class UrlSource:
 
     @contextmanager
     def open_entries(self) -> Iterator[ByteStream]:
-        """Open the entries."""
-        with self.open(ENTRIES) as stream:
+        """Open the entries; where the connection breaks and the server gives parts, the reading goes on there."""
+        with ResumingStream(lambda headers: self.open(ENTRIES, headers)) as stream:
             yield stream
 
     @contextmanager
-    def open(self, name: str) -> Iterator[ByteStream]:
-        """Open what lies under a name below the address.
+    def open(self, name: str, headers: Mapping[str, str] | None = None) -> Iterator[HTTPResponse]:
+        """Open what lies under a name below the address; ``headers`` may ask for a part of it.
 
         Raises:
             NotThereError: the server says that there is nothing.
+            UnreachableError: there is no server, or it cannot answer now.
             AuditError: it cannot be read.
 
         """
         url = f"{self._base}/{name}"
         try:
-            with self._opener.open(Request(url, headers=self._headers), timeout=_TIMEOUT_S) as response:  # noqa: S310 (the scheme is checked by open_sources)
+            request = Request(url, headers={**self._headers, **(headers or {})})  # noqa: S310 (the scheme is checked by open_sources)
+            with self._opener.open(request, timeout=_TIMEOUT_S) as response:
                 if response.status == HTTPStatus.NOT_FOUND:
                     message = f"{url} answered 404"
                     raise NotThereError(message)
-                if response.status != HTTPStatus.OK:
+                if response.status in _PASSING:
+                    message = f"{url} answered {response.status}"
+                    raise UnreachableError(message)
+                if response.status not in (_GIVEN if headers else {HTTPStatus.OK}):
                     message = f"{url} answered {response.status}{_ADVICE_BY_STATUS.get(response.status, '')}"
                     raise AuditError(message)
                 yield response
         except URLError as error:
             advice = _OTHER_AUTHORITY if _is_from_an_unknown_authority(error.reason) else ""
             message = f"cannot read {url}: {error.reason}{advice}"
-            raise AuditError(message) from error
+            raise UnreachableError(message) from error
         except (OSError, HTTPException, ValueError) as error:
             message = f"cannot read {url}: {str(error) or type(error).__name__}"
-            raise AuditError(message) from error
+            raise UnreachableError(message) from error
 
 
 def open_sources(source: str, ca: Path | None, headers: Sequence[str]) -> list[LogSource]:

@@ -19,6 +19,7 @@ from tallystick_tlog import (
 from tallystick_cli.audit.drive import Advance, run
 from tallystick_cli.audit.findings import Finding, Report, limits
 from tallystick_cli.audit.kept import KeptLog, keep
+from tallystick_cli.audit.key_history import trusted_at, uses
 from tallystick_cli.audit.keys import parse_keys
 from tallystick_cli.audit.replay import Replay
 from tallystick_cli.audit.sources import CHECKPOINT, VKEY, LogSource
@@ -26,10 +27,10 @@ from tallystick_cli.audit.succession import read_succession
 
 
 class Verification:
-    """One log being verified: its checkpoint is read and checked at once, then :attr:`replay` takes the entries."""
+    """One log being verified: its checkpoint is read, :attr:`replay` takes the entries, the end is compared."""
 
     def __init__(self, source: LogSource, keys: tuple[VerifierKey, ...], kept: Sequence[KeptLog] = ()) -> None:
-        """Read the checkpoint; without ``keys``, check it with the key that came along.
+        """Read the checkpoint; without ``keys``, it is checked with the key that came along.
 
         ``checkpoint`` and ``replay`` are None if it is not one.
 
@@ -41,6 +42,7 @@ class Verification:
         self.replay: Replay | None = None
         self._source = source
         self._kept: KeptLog | None = None
+        self._known: tuple[VerifierKey, ...] = ()
         self._pinned, self._since = bool(keys), bool(kept)
         self._findings: list[Finding] = []
         self._skipped = 0
@@ -53,11 +55,7 @@ class Verification:
         origin = self.checkpoint.origin
         kept_log = self._kept = next((item for item in kept if item.checkpoint.origin == origin), None)
         self._since = kept_log is not None
-        known = keys or self._own_keys()
-        if known:
-            self._findings += check_signature(note, known, "the checkpoint")
-        if known and kept_log is not None:
-            self._findings += check_signature(kept_log.note, known, "the kept checkpoint")
+        self._known = keys or self._own_keys()
         if kept_log is not None and self.checkpoint.size < kept_log.checkpoint.size:
             # A log that has become shorter is read from its first entry.
             kept_log = KeptLog(kept_log.note, kept_log.checkpoint)
@@ -66,7 +64,7 @@ class Verification:
 
     def report(self) -> Report:
         """Compare the end of the replay with the checkpoint."""
-        findings = list(self._findings)
+        findings = [*self._findings, *self._check_signatures()]
         if self.replay is not None and self.checkpoint is not None:
             findings += _compare(self.replay, self.checkpoint)
             if self._kept is not None:
@@ -88,7 +86,19 @@ class Verification:
                 continued=self.replay.continued() if self.replay else (),
             ),
             notes=self.replay.dropped if self.replay else (),
+            keys=uses(self.replay.history) if self.replay else (),
         )
+
+    def _check_signatures(self) -> list[Finding]:
+        """Check each checkpoint by the key that was in force at its size; which one, the replay has found."""
+        if self.replay is None or self.checkpoint is None or not self._known:
+            return []
+        known, history = self._known, self.replay.history
+        found = check_signature(self.note, trusted_at(self.checkpoint.size, known, history), "the checkpoint")
+        if self._kept is not None:
+            trusted = trusted_at(self._kept.checkpoint.size, known, history)
+            found += check_signature(self._kept.note, trusted, "the kept checkpoint")
+        return found
 
     def _own_keys(self) -> tuple[VerifierKey, ...]:
         try:

@@ -19,7 +19,17 @@ from tallystick_cli.stack.services import Servers, find_service
 from tallystick_cli.stack.status import Phase, Status
 from tallystick_cli.stack.supervisor import Supervisor
 
-__all__ = ["StackError", "create_tenant", "down", "known_servers", "serve_all", "serve_one", "show_status", "up"]
+__all__ = [
+    "StackError",
+    "create_tenant",
+    "down",
+    "known_servers",
+    "rotate_checkpoint_key",
+    "serve_all",
+    "serve_one",
+    "show_status",
+    "up",
+]
 
 _NOT_READY = 3
 _PHASES: dict[Phase, str] = {
@@ -135,7 +145,7 @@ def create_tenant(folder: Path | None, *, command: str, slug: str, name: str, ad
 
 
 def export_logs(folder: Path | None, *, tenant: str, out: Path) -> int:
-    """Let the ledger write a tenant's logs, in a process that has the ledger's secrets and no others."""
+    """Let the ledger write a tenant's logs."""
     return _ask_ledger(folder, "export", f"--tenant={tenant}", f"--out={out.absolute()}")
 
 
@@ -149,12 +159,19 @@ def succeed_logs(folder: Path | None, *, tenant: str, reason: str) -> int:
     return _ask_ledger(folder, "log", "succeed", f"--tenant={tenant}", f"--reason={reason}")
 
 
-def _ask_ledger(folder: Path | None, *command: str) -> int:
+def rotate_checkpoint_key(folder: Path | None, *, overlap_days: float, timeout_s: float, as_json: bool) -> int:
+    """Let the ledger turn to a new checkpoint key, made in the stack's secrets."""
+    options = (f"--overlap-days={overlap_days}", f"--timeout-s={timeout_s}", *(("--json",) if as_json else ()))
+    return _ask_ledger(folder, "rotate-key", "--make", *options)
+
+
+def _ask_ledger(folder: Path | None, command: str, *options: str) -> int:
+    """Run a command of the ledger's in a process that has the ledger's secrets and no others."""
     servers = known_servers(Layout.at(folder))
     program = Program(
-        name="ledger-command",
-        command=(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.LEDGER], *command),
-        log_file=servers.layout.log_file("ledger-command"),
+        name=f"ledger-{command}",
+        command=(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.LEDGER], command, *options),
+        log_file=servers.layout.log_file(f"ledger-{command}"),
         environment=servers.service_environment(ServiceName.LEDGER),
     )
     return subprocess.run(program.command, check=False, env=program.full_environment).returncode

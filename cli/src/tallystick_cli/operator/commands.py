@@ -1,4 +1,4 @@
-"""`tally up | down | status | serve | init | tenant add | dlq | log`.
+"""`tally up | down | status | serve | init | tenant add | dlq | keys | log`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
@@ -259,6 +259,24 @@ def rotate_session(
     No session ends: tokens of the old key are believed for their five minutes.
     """
     _run("rotate_session_key", folder, module="incident", distrust=distrust_old)
+
+
+@rotate.command("checkpoint")
+def rotate_checkpoint_key(
+    folder: Folder = None,
+    *,
+    overlap_days: Annotated[
+        float, typer.Option(min=0, help="How many days checkpoints carry the old key's signature as well.")
+    ] = 30,
+    timeout_s: Annotated[float, typer.Option(min=0, help="How many seconds to wait for the ledger's writers.")] = 60,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key for the ledger's checkpoints, and have every log record that both keys agree.
+
+    Cut off at any moment, it goes on when it is run again. Exit status 0 when every log is signed by the new key, 3
+    when some are not reached yet, 1 when it was refused.
+    """
+    _run("rotate_checkpoint_key", folder, overlap_days=overlap_days, timeout_s=timeout_s, as_json=as_json)
 
 
 def _act(folder: Path | None, service: str, does: str, event_id: UUID, tenant_slug: str | None, *options: str) -> None:

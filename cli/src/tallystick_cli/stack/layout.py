@@ -28,6 +28,11 @@ class Layout:
         return self.root / "secrets"
 
     @property
+    def checkpoint_keys(self) -> Path:
+        """The ledger's checkpoint keys after the first, one per file."""
+        return self.secrets / "checkpoint-keys"
+
+    @property
     def authority(self) -> Path:
         """The local certificate authority and the servers' certificates."""
         return self.root / "authority"
@@ -94,5 +99,6 @@ class Layout:
         self.root.chmod(0o711)
         self.postgres.mkdir(mode=0o711, exist_ok=True)
         self.postgres.chmod(0o711)
-        for folder in (self.secrets, self.authority, self.nats, self.high_water, self.logs, self.run):
+        private = (self.secrets, self.checkpoint_keys, self.authority, self.nats, self.high_water, self.logs, self.run)
+        for folder in private:
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,9 +10,10 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import and_, delete, select
-from tallystick_tlog.errors import KeyFormatError, ReceiptError
+from tallystick_tlog.errors import KeyFormatError, ReceiptError, RotationError
 from tallystick_tlog.note import VerifierKey
 from tallystick_tlog.receipt import Receipt, verify_receipt
+from tallystick_tlog.rotation import follow_keys
 
 from tallystick_chassis.tables import events, feed, outbox
 
@@ -30,7 +31,8 @@ log = structlog.get_logger(__name__)
 class ReceiptReader:
     """Takes the ledger's receipts for one service's events.
 
-    ``ledger_key`` is the pinned 32-byte Ed25519 key, ``origin`` the prefix of the logs' names (``tallystick.local``).
+    ``ledger_key`` is the pinned 32-byte Ed25519 key, from which rotations are followed; ``origin`` is the prefix of the
+    logs' names (``tallystick.local``).
     """
 
     def __init__(self, *, duty: DutyDatabase, pull: PullSource, ledger_key: bytes, origin: str) -> None:
@@ -77,9 +79,14 @@ class ReceiptReader:
             message = "the receipt is of a log that is not this tenant's"
             raise ReceiptError(message)
         try:
-            verifier = VerifierKey.ed25519(receipt.log, self._ledger_key)
+            # The pinned key itself, or one that signed rotations lead to from it.
+            key = follow_keys(self._origin, self._ledger_key, receipt.keys)
+            verifier = VerifierKey.ed25519(receipt.log, key)
         except KeyFormatError as error:
             message = "the receipt's log has no usable name"
+            raise ReceiptError(message) from error
+        except RotationError as error:
+            message = f"the receipt's keys cannot be followed: {error}"
             raise ReceiptError(message) from error
         async with self._duty.duty() as connection:
             rows = await connection.execute(

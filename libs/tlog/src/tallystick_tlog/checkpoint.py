@@ -63,17 +63,18 @@ class Checkpoint:
             raise CheckpointError(message) from error
 
 
-def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> bytes:
-    """Make the signed note.
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer, *others: Signer) -> bytes:
+    """Make the signed note, with one signature by each signer.
 
     Raises:
-        CheckpointError: the signer's name is not the log's origin; :func:`open_checkpoint` would not accept it.
+        CheckpointError: a signer's name is not the log's origin; :func:`open_checkpoint` would not accept it.
 
     """
-    if signer.verifier.name != checkpoint.origin:
-        message = f"key {signer.verifier.name} does not sign for log {checkpoint.origin}"
-        raise CheckpointError(message)
-    return signer.sign(checkpoint.to_text())
+    for each in (signer, *others):
+        if each.verifier.name != checkpoint.origin:
+            message = f"key {each.verifier.name} does not sign for log {checkpoint.origin}"
+            raise CheckpointError(message)
+    return signer.sign(checkpoint.to_text(), *others)
 
 
 def open_checkpoint(data: bytes, verifiers: Iterable[VerifierKey]) -> Checkpoint:

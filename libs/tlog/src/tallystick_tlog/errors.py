@@ -87,3 +87,7 @@ class EntryError(TlogError):
 
 class ReceiptError(TlogError):
     """A receipt does not prove what it says."""
+
+
+class RotationError(TlogError):
+    """A rotation of the checkpoint key is not one, or does not continue the history of keys before it."""

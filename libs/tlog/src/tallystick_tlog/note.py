@@ -108,8 +108,8 @@ class Signer:
             raise KeyFormatError(message) from error
         self.verifier = VerifierKey.ed25519(name, bytes(self._key.verify_key))
 
-    def sign(self, text: str) -> bytes:
-        """Make the note: the text, a blank line, one signature line.
+    def sign(self, text: str, *others: "Signer") -> bytes:
+        """Make the note: the text, a blank line, one signature line, and one more for each of the others.
 
         Raises:
             MalformedNoteError: the text does not end in a newline or has control characters.
@@ -118,9 +118,12 @@ class Signer:
         if not text.endswith("\n") or _CONTROL.search(text):
             message = "a note's text ends in a newline and has no control characters"
             raise MalformedNoteError(message)
+        return f"{text}\n{''.join(signer.signature_line(text) for signer in (self, *others))}".encode()
+
+    def signature_line(self, text: str) -> str:
+        """Sign a text as one line under a note."""
         signature = self._key.sign(text.encode()).signature
-        encoded = to_base64(self.verifier.key_id + signature)
-        return f"{text}\n{_SIGNATURE_PREFIX}{self.verifier.name} {encoded}\n".encode()
+        return f"{_SIGNATURE_PREFIX}{self.verifier.name} {to_base64(self.verifier.key_id + signature)}\n"
 
 
 class NoteSignature(NamedTuple):

@@ -18,7 +18,8 @@ from tallystick_tlog.hashing import HASH_BYTES, leaf_hash
 from tallystick_tlog.note import VerifierKey
 from tallystick_tlog.tree import CompactRange
 
-_KEYS: Final = {"v", "tenant", "log", "checkpoint", "start", "prev", "frontier", "leaves", "tail", "recorded", "events"}
+_KEYS: Final = {"v", "tenant", "log", "checkpoint", "start", "prev", "frontier", "leaves", "recorded", "events"}
+_OPTIONAL_KEYS: Final = {"tail", "keys"}
 _Value = TypeVar("_Value", str, int)
 
 
@@ -39,7 +40,8 @@ class Receipt:
     ``start`` is the first entry's seq and ``prev`` the leaf hash before it; ``frontier`` is the compact range
     ``[0, start)``, ``leaves`` the batch's leaf hashes in order, ``tail`` the compact range from the batch's end to the
     checkpoint's size (empty when the batch was the newest). ``recorded`` is one text when all entries share it, else
-    one for each leaf. ``events`` are this source's only. All hashes are 32 bytes.
+    one for each leaf. ``events`` are this source's only. All hashes are 32 bytes. ``keys`` are the installation's key
+    rotations, as :func:`~tallystick_tlog.rotation.follow_keys` takes them, up to the key that signed the checkpoint.
     """
 
     tenant: str
@@ -52,6 +54,7 @@ class Receipt:
     recorded: str | tuple[str, ...]
     events: tuple[ReceiptEvent, ...]
     tail: tuple[bytes, ...] = ()
+    keys: tuple[str, ...] = ()
 
     def recorded_at(self, seq: int) -> str:
         """Give ``recorded`` of one entry of the batch."""
@@ -80,6 +83,8 @@ class Receipt:
         }
         if self.tail:
             value["tail"] = [to_base64(item) for item in self.tail]
+        if self.keys:
+            value["keys"] = list(self.keys)
         return json.dumps(value, separators=(",", ":")).encode()
 
     @classmethod
@@ -95,7 +100,7 @@ class Receipt:
         except (ValueError, RecursionError) as error:
             message = "a receipt is JSON"
             raise ReceiptError(message) from error
-        if not isinstance(value, dict) or value.keys() | {"tail"} != _KEYS or value["v"] != 1:
+        if not isinstance(value, dict) or value.keys() - _OPTIONAL_KEYS != _KEYS or value["v"] != 1:
             _refuse("a receipt of version 1 has other keys")
         recorded = value["recorded"]
         return cls(
@@ -109,6 +114,7 @@ class Receipt:
             recorded=recorded if isinstance(recorded, str) else tuple(_typed(item, str) for item in _array(recorded)),
             events=tuple(_event(item) for item in _array(value["events"])),
             tail=tuple(_hash(item) for item in _array(value.get("tail", []))),
+            keys=tuple(_typed(item, str) for item in _array(value.get("keys", []))),
         )
 
 

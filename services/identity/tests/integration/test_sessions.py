@@ -206,8 +206,8 @@ async def test_introspection_unfolds_grants_to_units_and_tells_services_only(ide
     }
     assert (known["home_unit"], known["person"], known["tenant"]) == (south, person["person"], str(tenant.id))
     assert (await kim.post(INTROSPECT, json={"token": "x"})).status_code == 403
-    async with identity.service("verification") as verification:
-        assert (await verification.post(INTROSPECT, json={"token": "x"})).status_code == 403
+    async with identity.service("identity") as itself:
+        assert (await itself.post(INTROSPECT, json={"token": "x"})).status_code == 403
 
 
 async def test_an_expired_grant_gives_nothing(identity: Identity) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from nacl.signing import SigningKey
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.dead_letter_command import dead_letter_command
@@ -16,11 +16,15 @@ from tallystick_tlog import VerifierKey
 from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
+from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.high_water.command import log_command
 from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.high_water.refill import REFILL_INTERVAL_S, Refill
 from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
+from tallystick_ledger.keys.command import rotate_key
+from tallystick_ledger.keys.ring import KeyRing, KeyRingError
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.closing import LogCloser
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
@@ -30,22 +34,25 @@ from tallystick_ledger.search.indexing import Indexer
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.api import writing_routes
-from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.hand_over import AskNobody, HandOverDesk
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.quarantined import quarantined
 from tallystick_ledger.writing.writer import LedgerWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tallystick_chassis.bus import Bus
     from tallystick_chassis.catch_up import FeedClient
     from tallystick_chassis.service import Closable
 
+    from tallystick_ledger.logs.domain import Log, LogKey
+
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
 _COMPACTING_INTERVAL_S = 3600.0
+_EXPORTING_INTERVAL_S = 1.0
 
 
 def wire(runtime: Runtime) -> Wiring:
@@ -55,23 +62,33 @@ def wire(runtime: Runtime) -> Wiring:
         SettingsError: the checkpoint key is not the one whose public half everyone was told.
     """
     settings: Settings = runtime.settings
-    if bytes(SigningKey(settings.checkpoint_key).verify_key) != settings.ledger_key:
-        raise SettingsError(["setting TALLY_CHECKPOINT_KEY is invalid: TALLY_LEDGER_KEY is another key's public half"])
+    keys = CheckpointKeys(_ring(settings), settings.ledger_origin)
 
-    def vkey_of(origin: str) -> str:
-        return str(VerifierKey.ed25519(origin, settings.ledger_key))
+    def vkey_of(log: Log) -> str:
+        return str(VerifierKey.ed25519(log.origin, log.key.public if log.key else settings.ledger_key))
+
+    async def chain_of(key: LogKey | None) -> tuple[str, ...]:
+        async with raw_transaction(runtime.duty) as connection:
+            return await keys.chain(connection, key.public if key else None)
 
     public_url = settings.public_url.rstrip("/")
     marks = FileHighWater(settings.high_water_folder)
     guard = HighWaterGuard(marks)
     watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=settings.ledger_origin, clock=runtime.clock)
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock, watch=watch)
-    desk = HandOverDesk(writer=_writer(runtime, settings, guard, AskNobody()), duty=runtime.duty)
+    writer_with = partial(_writer, runtime, settings, keys, guard)
+    desk = HandOverDesk(writer=writer_with(AskNobody()), duty=runtime.duty)
+    exports = ExportPreparer(runtime.duty)
     return Wiring(
         routes=(
-            *reading_routes(database=runtime.database, vkey_of=vkey_of, high_water=guard),
+            *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of, high_water=guard),
             *search_routes(runtime.database),
-            *export_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
+            *export_routes(
+                database=runtime.database,
+                public_url=public_url,
+                first_key=settings.ledger_key,
+                high_water=guard,
+            ),
             *tile_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
             *writing_routes(desk),
         ),
@@ -81,10 +98,12 @@ def wire(runtime: Runtime) -> Wiring:
             Job("watch-high-water", watch.step, interval_s=WATCH_INTERVAL_S),
             Job("compact-high-water", marks.compact, interval_s=_COMPACTING_INTERVAL_S),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
+            Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
+            Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
-        bus_jobs=lambda bus, closing: _writer_jobs(runtime, settings, guard, bus, closing),
+        bus_jobs=lambda bus, closing: _writer_jobs(runtime, writer_with, bus, closing),
     )
 
 
@@ -109,23 +128,38 @@ def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
     return (Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),)
 
 
-def _writer(runtime: Runtime, settings: Settings, guard: HighWaterGuard, feeds: FeedClient) -> LedgerWriter:
+def _ring(settings: Settings) -> KeyRing:
+    ring = KeyRing(settings.checkpoint_key, settings.checkpoint_keys_dir)
+    try:
+        found = ring.read()
+    except KeyRingError as error:
+        raise SettingsError([f"setting TALLY_CHECKPOINT_KEYS_DIR is invalid: {error}"]) from error
+    if settings.ledger_key not in found:
+        problem = "TALLY_LEDGER_KEY is another key's public half, and none in TALLY_CHECKPOINT_KEYS_DIR is its"
+        raise SettingsError([f"setting TALLY_CHECKPOINT_KEY is invalid: {problem}"])
+    return ring
+
+
+def _writer(
+    runtime: Runtime, settings: Settings, keys: CheckpointKeys, guard: HighWaterGuard, feeds: FeedClient
+) -> LedgerWriter:
     return LedgerWriter(
         duty=runtime.duty,
         feeds=feeds,
         prefix=settings.ledger_origin,
-        signer=signer_of(settings.checkpoint_key),
+        keys=keys,
         clock=runtime.clock,
         high_water=guard,
     )
 
 
 def _writer_jobs(
-    runtime: Runtime, settings: Settings, guard: HighWaterGuard, bus: Bus, closing: list[Closable]
+    runtime: Runtime, writer_with: Callable[[FeedClient], LedgerWriter], bus: Bus, closing: list[Closable]
 ) -> Sequence[Job]:
+    settings: Settings = runtime.settings
     urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
     feeds = HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database))
-    writer = _writer(runtime, settings, guard, feeds)
+    writer = writer_with(feeds)
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)
@@ -148,11 +182,15 @@ GUARDS: Final = frozenset(
         "tree_hashes.append_only",
         "checkpoints.append_only",
         "logs.guard_log",
+        "logs.guard_key",
         "logs.keep_logs",
         "logs.guard_retention",
         "entries.only_dropped",
         "tree_hashes.only_dropped",
         "holds.guard_hold",
+        "key_statements.append_only",
+        "key_changes.append_only",
+        "export_parts.append_only",
     }
 )
 """What keeps a row out that does not continue its log; without one of them the ledger does not start."""
@@ -162,6 +200,12 @@ SERVICE = Service(
     package="tallystick_ledger",
     settings=Settings,
     wire=wire,
-    commands={"dlq": dead_letter_command(quarantined), "export": export, "hold": hold, "log": log_command},
+    commands={
+        "dlq": dead_letter_command(quarantined),
+        "export": export,
+        "hold": hold,
+        "log": log_command,
+        "rotate-key": rotate_key,
+    },
     guards=GUARDS,
 )

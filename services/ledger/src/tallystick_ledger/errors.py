@@ -78,6 +78,18 @@ class LogFrozen(Conflict):
     code, title = "log_frozen", "This log does not continue what was signed, and stands still"
 
 
+class NotReady(Conflict):
+    """The export's file is still being measured; its view says how far that is."""
+
+    code, title = "not_ready", "This export is not ready yet; try again in a moment"
+
+
+class RangeNotSatisfiable(Problem):
+    """The range begins behind the file's end; ``Content-Range`` says where that is."""
+
+    status, code, title = 416, "range_not_satisfiable", "The file is not that long"
+
+
 class BadRange(Problem):
     """The sizes or positions do not fit together."""
 

@@ -11,7 +11,8 @@ from tallystick_chassis.settings import PublicKey, Secret, SecretKey
 class Settings(settings.Settings, frozen=True, kw_only=True):
     """Beyond what every service has: the checkpoint key, and the prefix of the logs' names.
 
-    ``checkpoint_key`` is an Ed25519 seed, 32 bytes. ``ledger_origin`` is a name of the installation's own, such as
+    ``checkpoint_key`` is an Ed25519 seed, 32 bytes: the first key; ``checkpoint_keys_dir`` is the folder of those after
+    it. ``ledger_origin`` is a name of the installation's own, such as
     ``ledger.example.org``; it stands in every line, so it never changes. ``purge_dsn`` is the purge
     role's; only the worker gets it, and without it no audit log is ever dropped. ``audit_retention_months`` is how long
     one is kept after its month; what was closed under an earlier setting keeps that. ``high_water_folder``
@@ -20,6 +21,7 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     """
 
     checkpoint_key: SecretKey
+    checkpoint_keys_dir: Path | None = None
     ledger_key: PublicKey
     ledger_origin: str
     purge_dsn: Secret | None = None

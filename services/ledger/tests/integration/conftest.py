@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -28,13 +27,11 @@ from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.high_water.watch import BreakWatch
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import signer_of
 from tallystick_ledger.writing.writer import LedgerWriter
-from tallystick_tlog.note import VerifierKey
-
-if TYPE_CHECKING:
-    from tallystick_tlog.note import Signer
+from tallystick_tlog.note import Signer, VerifierKey
 
 SEED = bytes(range(32))
 PREFIX = "ledger.test"
@@ -210,7 +207,7 @@ def make_writer(
         duty=duty,
         feeds=source,
         prefix=PREFIX,
-        signer=signer_of(SEED),
+        keys=CheckpointKeys(KeyRing(SEED), PREFIX),
         clock=clock,
         high_water=HighWaterGuard(marks),
     )
@@ -232,8 +229,7 @@ class StoredLog:
     @property
     def verifier(self) -> VerifierKey:
         """The key that signs this log's checkpoints."""
-        signer: Signer = signer_of(SEED)(self.log["origin"])
-        return signer.verifier
+        return Signer(self.log["origin"], SEED).verifier
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from tallystick_ledger.errors import LogFrozenError
 from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.high_water.mark import Head, Verdict
 from tallystick_ledger.high_water.watch import BreakWatch
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import origin_of
-from tallystick_ledger.writing.batch import signer_of
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.writer import LedgerWriter
 from tallystick_tlog.receipt import Receipt
@@ -111,7 +112,7 @@ class House:
                 duty=duty,
                 feeds=self.source,
                 prefix=PREFIX,
-                signer=signer_of(SEED),
+                keys=CheckpointKeys(KeyRing(SEED), PREFIX),
                 clock=self.clock,
                 high_water=HighWaterGuard(marks or self.marks),
             )

@@ -20,8 +20,9 @@ from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.high_water.refill import Refill, feeds_of
 from tallystick_ledger.high_water.succession import Succession
 from tallystick_ledger.high_water.watch import BreakWatch
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import origin_of
-from tallystick_ledger.writing.batch import signer_of
 from tallystick_tlog.entry import parse_entry
 
 from .conftest import PREFIX, SEED, FakeSource
@@ -96,7 +97,7 @@ async def succeed(house: House, tenant: TenantId, killed_before: int = -1) -> li
             feeds=Steps(OwnFeed(database), killed_before, calls),  # type: ignore[arg-type]
             marks=Steps(house.marks, killed_before, calls),  # type: ignore[arg-type]
             sealer=Sealer(house.clock),
-            signer=signer_of(SEED),
+            keys=CheckpointKeys(KeyRing(SEED), PREFIX),
             prefix=PREFIX,
             clock=house.clock,
         )

@@ -106,6 +106,17 @@ class ExportCreated(EventData, frozen=True, kw_only=True):
     entries: UInt32 = 0
 
 
+class ExportDownloaded(EventData, frozen=True, kw_only=True):
+    """Somebody fetched an export's entries; recorded once an hour for each export and person, however many parts it
+    took.
+    """
+
+    # P0. The exported log's id.
+    log: str = ""
+    # P0. Entries in the export.
+    size: UInt32 = 0
+
+
 class PublicationStarted(EventData, frozen=True, kw_only=True):
     """A log's checkpoint and hash tiles can now be read by anybody; its entries cannot."""
 
@@ -133,6 +144,40 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     person: str = ""
     # P0. What each store of this service reports.
     stores: tuple[StoreErasure, ...] = ()
+
+
+class KeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that signs the compliance log's checkpoints was changed; both keys signed the statement."""
+
+    # P0. Whose checkpoints: the log's origin; for the audit logs of all months "<prefix>/<tenant>/audit".
+    log: str = ""
+    # P0. Entries in it when the statement was signed.
+    size: UInt32 = 0
+    # P0. The public key before, base64 of 32 bytes (Ed25519).
+    old_key: str = msgspec.field(name="oldKey", default="")
+    # P0. The public key that signs every checkpoint over this entry, base64 of 32 bytes.
+    new_key: str = msgspec.field(name="newKey", default="")
+    # P0. The statement as a signed note, verbatim, with a signature of either key.
+    statement: str = ""
+    # P0. Until when checkpoints carry the old key's signature as well, UTC with six decimals.
+    both_until: str = msgspec.field(name="bothUntil", default="")
+
+
+class AuditKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that signs the audit logs' checkpoints was changed; both keys signed the statement."""
+
+    # P0. Whose checkpoints: the log's origin; for the audit logs of all months "<prefix>/<tenant>/audit".
+    log: str = ""
+    # P0. Entries in it when the statement was signed.
+    size: UInt32 = 0
+    # P0. The public key before, base64 of 32 bytes (Ed25519).
+    old_key: str = msgspec.field(name="oldKey", default="")
+    # P0. The public key that signs every checkpoint over this entry, base64 of 32 bytes.
+    new_key: str = msgspec.field(name="newKey", default="")
+    # P0. The statement as a signed note, verbatim, with a signature of either key.
+    statement: str = ""
+    # P0. Until when checkpoints carry the old key's signature as well, UTC with six decimals.
+    both_until: str = msgspec.field(name="bothUntil", default="")
 
 
 EVENT_TYPES: tuple[EventType, ...] = (
@@ -278,6 +323,22 @@ EVENT_TYPES: tuple[EventType, ...] = (
         pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0, "entries": PiiClass.P0}),
     ),
     EventType(
+        type="ledger.export.downloaded",
+        version=1,
+        service="ledger",
+        aggregate="export",
+        verb="downloaded",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="Somebody fetched an export's entries; recorded once an hour for each export and person, however many parts it took.",
+        struct=ExportDownloaded,
+        pii=MappingProxyType({"log": PiiClass.P0, "size": PiiClass.P0}),
+    ),
+    EventType(
         type="ledger.publication.started",
         version=1,
         service="ledger",
@@ -330,6 +391,56 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.name": PiiClass.P0,
                 "stores.items": PiiClass.P0,
                 "stores.outcome": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.key.rotated",
+        version=1,
+        service="ledger",
+        aggregate="key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="The key that signs the compliance log's checkpoints was changed; both keys signed the statement.",
+        struct=KeyRotated,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "size": PiiClass.P0,
+                "old_key": PiiClass.P0,
+                "new_key": PiiClass.P0,
+                "statement": PiiClass.P0,
+                "both_until": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.audit_key.rotated",
+        version=1,
+        service="ledger",
+        aggregate="audit_key",
+        verb="rotated",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="The key that signs the audit logs' checkpoints was changed; both keys signed the statement.",
+        struct=AuditKeyRotated,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "size": PiiClass.P0,
+                "old_key": PiiClass.P0,
+                "new_key": PiiClass.P0,
+                "statement": PiiClass.P0,
+                "both_until": PiiClass.P0,
             }
         ),
     ),

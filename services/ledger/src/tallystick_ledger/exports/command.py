@@ -17,9 +17,9 @@ from sqlalchemy import select
 from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import directory_tenants
-from tallystick_tlog import VerifierKey
 
-from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, LINES_AT_ONCE, VKEY
+from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, VKEY, write_vkeys
+from tallystick_ledger.exports.preparing import LINES_AT_ONCE
 from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, list_logs
@@ -84,6 +84,6 @@ async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path, guard: 
     async with runtime.database.transaction(scope) as tx:
         checkpoint = await get_checkpoint(tx, log, log.size)
         await guard.show(tx, log, checkpoint.head)
-    vkey = VerifierKey.ed25519(log.origin, runtime.settings.ledger_key)
-    (folder / VKEY).write_text(f"{vkey}\n", encoding="utf-8")
+        vkeys = await write_vkeys(tx, log, runtime.settings.ledger_key)
+    (folder / VKEY).write_text(vkeys, encoding="utf-8")
     (folder / CHECKPOINT).write_text(checkpoint.note, encoding="utf-8")

@@ -17,7 +17,8 @@ from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.store import list_breaks
 from tallystick_ledger.high_water.succession import Succession
 from tallystick_ledger.high_water.watch import BreakWatch
-from tallystick_ledger.writing.batch import signer_of
+from tallystick_ledger.keys.ring import KeyRing
+from tallystick_ledger.keys.signing import CheckpointKeys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +99,10 @@ async def _succeed(runtime: Runtime, watch: BreakWatch, marks: FileHighWater, *,
         feeds=OwnFeed(runtime.database),
         marks=marks,
         sealer=runtime.sealer,
-        signer=signer_of(runtime.settings.checkpoint_key),
+        keys=CheckpointKeys(
+            KeyRing(runtime.settings.checkpoint_key, runtime.settings.checkpoint_keys_dir),
+            runtime.settings.ledger_origin,
+        ),
         prefix=runtime.settings.ledger_origin,
         clock=runtime.clock,
     )

@@ -32,7 +32,7 @@ from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.plan import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tallystick_chassis.catch_up import FeedClient
     from tallystick_chassis.clock import Clock
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from tallystick_chassis.ids import TenantId
     from tallystick_chassis.relay import Relay
     from tallystick_chassis.sealing import Sealer
-    from tallystick_tlog.note import Signer
 
     from tallystick_ledger.high_water.guard import HighWater
     from tallystick_ledger.high_water.store import Break
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.writing.arrival import Arrival
 
 OPERATOR: Final = "operator"
@@ -64,7 +64,7 @@ class Succession:
         feeds: FeedClient,
         marks: HighWater,
         sealer: Sealer,
-        signer: Callable[[str], Signer],
+        keys: CheckpointKeys,
         prefix: str,
         clock: Clock,
     ) -> None:
@@ -75,7 +75,7 @@ class Succession:
         self._feeds = feeds
         self._marks = marks
         self._sealer = sealer
-        self._signer = signer
+        self._keys = keys
         self._prefix = prefix
         self._clock = clock
 
@@ -152,7 +152,8 @@ class Succession:
             if not done.fresh or done.fresh[-1].event.stream != f"{_AGGREGATE[kind]}-{origin}":
                 message = f"the entry that begins {origin} is not there"
                 raise LedgerStateError(message)
-            batch = build_batch(ledger, tree, done.fresh, recorded_at(ledger, now), self._signer(origin))
+            _, signers = await self._keys.signers(connection, ledger, done.fresh, now)
+            batch = build_batch(ledger, tree, done.fresh, recorded_at(ledger, now), *signers)
             if not await store.append(connection, batch, signed_at=now):
                 message = f"{origin} is not empty"
                 raise LedgerStateError(message)

@@ -26,6 +26,20 @@ _DECEMBER: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
+class LogKey:
+    """The public key that signs a log (32 bytes, Ed25519), and the one before it, which signs too until a time."""
+
+    public: bytes
+    previous: bytes | None = None
+    both_until: datetime | None = None
+
+    @classmethod
+    def of(cls, public: bytes | None, previous: bytes | None, both_until: datetime | None) -> LogKey | None:
+        """Read a log's row; ``None`` if it names no key yet, which is so before its first batch or rotation."""
+        return None if public is None else cls(public, previous, both_until)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """One log as its row says. ``head`` is the leaf hash of the newest entry (32 zero bytes in an empty log)."""
 
@@ -41,6 +55,7 @@ class Log:
     closed_at: datetime | None
     kept_until: datetime | None = None
     dropped_at: datetime | None = None
+    key: LogKey | None = None
 
 
 def period_of(time: datetime) -> Period:

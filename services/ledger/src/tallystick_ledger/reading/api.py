@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -14,6 +15,7 @@ from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.registry import REGISTRY
 from tallystick_tlog import leaf_hash, to_base64
 
+from tallystick_ledger.logs.domain import LogKey
 from tallystick_ledger.reading.caching import FRESH, IMMUTABLE, answer
 from tallystick_ledger.reading.proofs import consistency_proof, inclusion_proof, tlog_proof
 from tallystick_ledger.reading.store import (
@@ -26,8 +28,6 @@ from tallystick_ledger.reading.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
 
@@ -108,7 +108,10 @@ class ConsistencyProof(msgspec.Struct, frozen=True):
 
 
 class PublicEntry(msgspec.Struct, frozen=True):
-    """A public entry with all it takes to check it: ``proof`` is a c2sp.org/tlog-proof@v1 file."""
+    """A public entry with all it takes to check it: ``proof`` is a c2sp.org/tlog-proof@v1 file.
+
+    ``keys`` are the signed rotations from the installation's first key to the one of ``vkey``.
+    """
 
     line: str
     proof: str
@@ -116,19 +119,23 @@ class PublicEntry(msgspec.Struct, frozen=True):
     seq: int
     size: int
     vkey: str
+    keys: tuple[str, ...]
+
+
+ChainOf = Callable[[LogKey | None], Awaitable[tuple[str, ...]]]
 
 
 def reading_routes(
-    *, database: Database, vkey_of: Callable[[str], str], high_water: HighWaterGuard
+    *, database: Database, vkey_of: Callable[[Log], str], chain_of: ChainOf, high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
-    """Return the routes; ``vkey_of`` gives an origin's verifier key as text."""
+    """Return the routes; ``vkey_of`` gives a log's verifier key as text, ``chain_of`` the rotations up to its key."""
 
     @get(f"{BASE}/logs", opt=_READ)
     async def logs(tenant_scope: Scope) -> LogList:
         """List the tenant's logs."""
         async with database.transaction(tenant_scope) as tx:
             found = await list_logs(tx)
-        return LogList(tuple(_log_view(log, vkey_of(log.origin)) for log in found))
+        return LogList(tuple(_log_view(log, vkey_of(log)) for log in found))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_READ)
     async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[bytes]:
@@ -203,7 +210,8 @@ def reading_routes(
             log=log.origin,
             seq=line.seq,
             size=log.size,
-            vkey=vkey_of(log.origin),
+            vkey=vkey_of(log),
+            keys=await chain_of(log.key),
         )
 
     return [logs, checkpoint, entries, entry, inclusion, consistency, public_entry]

@@ -15,7 +15,7 @@ from tallystick_tlog import NodeId
 
 from tallystick_ledger.errors import EntryNotFound, LogDropped, LogNotFound, NoCheckpointAtSize
 from tallystick_ledger.high_water.mark import Head
-from tallystick_ledger.logs.domain import Log, LogId, Period
+from tallystick_ledger.logs.domain import Log, LogId, LogKey, Period
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
 _LOG_COLUMNS = (
-    "tenant_id, id, kind, period, origin, size, head, last_recorded, opened_at, closed_at, kept_until, dropped_at"
+    "tenant_id, id, kind, period, origin, size, head, last_recorded, opened_at, closed_at, kept_until, dropped_at, "
+    "public_key, previous_key, both_until"
 )
 _LOGS = text(f"""
 select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant order by period nulls first, generation
@@ -64,6 +65,11 @@ from unnest(
 inner join ledger.tree_hashes
     on tree_hashes.tenant_id = :tenant and tree_hashes.log_id = :log and tree_hashes.level = span.level
     and tree_hashes.index >= span.first and tree_hashes.index < span.until
+""")
+
+
+_KEY_CHANGES = text("""
+select old_key from ledger.key_changes where tenant_id = :tenant and log_id = :log order by seq
 """)
 
 
@@ -120,6 +126,12 @@ async def get_checkpoint(tx: Transaction, log: Log, size: int) -> SignedHead:
     if row is None:
         raise NoCheckpointAtSize
     return SignedHead(row.size, row.root, row.note)
+
+
+async def get_old_keys(tx: Transaction, log: Log) -> list[bytes]:
+    """Return the public keys that rotations in the log have retired, the newest first."""
+    rows = await tx.execute(_KEY_CHANGES, {"tenant": log.tenant, "log": log.id})
+    return [row.old_key for row in rows][::-1]
 
 
 async def get_lines(tx: Transaction, log: Log, start: int, end: int) -> list[Line]:
@@ -196,4 +208,5 @@ def _log(row: Row[tuple[object, ...]]) -> Log:
         closed_at=row.closed_at,
         kept_until=row.kept_until,
         dropped_at=row.dropped_at,
+        key=LogKey.of(row.public_key, row.previous_key, row.both_until),
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tallystick_tlog import Tile
 
     from tallystick_ledger.high_water.guard import HighWaterGuard
+    from tallystick_ledger.logs.domain import Log
 
 BASE: Final = "/api/v1/ledger"
 OPEN: Final = "/open/logs"
@@ -66,11 +67,11 @@ class PublicationView(msgspec.Struct, frozen=True):
 
 
 def tile_routes(
-    *, database: Database, public_url: str, vkey_of: Callable[[str], str], high_water: HighWaterGuard
+    *, database: Database, public_url: str, vkey_of: Callable[[Log], str], high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     """Return the routes.
 
-    ``public_url`` is the service's own base, ``vkey_of`` gives an origin's verifier key as text.
+    ``public_url`` is the service's own base, ``vkey_of`` gives a log's verifier key as text.
     """
     return [
         *_auditor_routes(database, vkey_of),
@@ -79,13 +80,13 @@ def tile_routes(
     ]
 
 
-def _auditor_routes(database: Database, vkey_of: Callable[[str], str]) -> list[ControllerRouterHandler]:
+def _auditor_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[ControllerRouterHandler]:
     @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ)
     async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
         """Give the log's verifier key, as a line."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
-        return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
+        return Response(vkey_of(log) + "\n", media_type=MediaType.TEXT)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/tile/{{name:path}}", opt=_READ)
     async def tile(
@@ -131,7 +132,7 @@ def _publication_routes(database: Database, public_url: str) -> list[ControllerR
 
 
 def _open_routes(
-    database: Database, vkey_of: Callable[[str], str], high_water: HighWaterGuard
+    database: Database, vkey_of: Callable[[Log], str], high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     async def open_scope(log_id: UUID) -> Scope:
         """Return the scope of the tenant whose published log this is."""
@@ -156,7 +157,7 @@ def _open_routes(
         """Give a published log's verifier key, as a line."""
         async with database.transaction(await open_scope(log_id)) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
-        return Response(vkey_of(log.origin) + "\n", media_type=MediaType.TEXT)
+        return Response(vkey_of(log) + "\n", media_type=MediaType.TEXT)
 
     @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC)
     async def open_tile(request: Request[Any, Any, Any], log_id: UUID, name: TileName) -> Response[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import asyncpg
@@ -25,7 +25,7 @@ from tallystick_ledger.writing.receipts import Committed
 from tallystick_ledger.writing.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tallystick_tlog.note import Signer
 
     from tallystick_ledger.high_water.guard import HighWaterGuard
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.batch import Batch
     from tallystick_ledger.writing.plan import Plan
@@ -66,6 +67,7 @@ class _Ahead:
 
     done: Plan
     batch: Batch | None
+    keys: tuple[str, ...]
     signed_at: datetime
     generation: int
 
@@ -78,13 +80,13 @@ class Appender:
         *,
         duty: DutyDatabase,
         prefix: str,
-        signer: Callable[[str], Signer],
+        keys: CheckpointKeys,
         clock: Clock,
         high_water: HighWaterGuard,
     ) -> None:
         self._duty = duty
         self._prefix = prefix
-        self._signer = signer
+        self._keys = keys
         self._clock = clock
         self._high_water = high_water
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
@@ -107,17 +109,17 @@ class Appender:
         try:
             async with line.turn:
                 if ahead is not None and ahead.generation == line.generation and await self._put(ahead, tenant, kind):
-                    done, batch = ahead.done, ahead.batch
+                    done, batch, keys = ahead.done, ahead.batch, ahead.keys
                 else:
                     line.remember(None)
-                    done, batch = await self._append_under_lock(line, tenant, kind, arrivals, taken)
+                    done, batch, keys = await self._append_under_lock(line, tenant, kind, arrivals, taken)
             if batch is not None:
                 # Committed, and nobody has seen it: only below its mark may it be shown. The next batch need not wait.
                 await self._high_water.raise_to(batch.log.origin, Head(batch.size, batch.root))
         except BaseException:
             line.remember(None)
             raise
-        return done, [] if batch is None else [Committed.of(batch)]
+        return done, [] if batch is None else [Committed.of(batch, keys)]
 
     async def heads(self, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]) -> dict[Feed, int]:
         """Return the last recorded number of each feed (0: none yet), read under the log's lock.
@@ -149,15 +151,14 @@ class Appender:
         if done.gaps:
             return None  # another writer may have filled them: the database knows
         if not done.fresh:
-            return _Ahead(done, None, now, line.generation)
-        batch = self._build(tail, done, now)
+            return _Ahead(done, None, (), now, line.generation)
+        known = self._keys.ahead(tail.log, done.fresh, now)
+        if known is None:
+            return None
+        signers, keys = known
+        batch = _build(tail, done, now, signers)
         line.tail = tail.after(batch)
-        return _Ahead(done, batch, now, line.generation)
-
-    def _build(self, tail: Tail, done: Plan, now: datetime) -> Batch:
-        return build_batch(
-            tail.log, tail.frontier, done.fresh, recorded_at(tail.log, now), self._signer(tail.log.origin)
-        )
+        return _Ahead(done, batch, keys, now, line.generation)
 
     async def _put(self, ahead: _Ahead, tenant: TenantId, kind: LogKind) -> bool:
         if ahead.batch is None:
@@ -178,18 +179,20 @@ class Appender:
         kind: LogKind,
         arrivals: Sequence[Arrival],
         taken: Collection[UUID] | None,
-    ) -> tuple[Plan, Batch | None]:
+    ) -> tuple[Plan, Batch | None, tuple[str, ...]]:
         try:
             async with self._transaction() as connection:
                 now, tail = await self._read(connection, tenant, kind, {arrival.feed for arrival in arrivals})
                 done = _refuse_nothing(plan(arrivals, tail.heads, taken))
-                batch = self._build(tail, done, now)
+                key, signers = await self._keys.signers(connection, tail.log, done.fresh, now)
+                batch = _build(tail, done, now, signers)
                 if not await store.append(connection, batch, signed_at=now):
                     _refuse_moved(tail)
+                keys = await self._keys.chain(connection, key.public)
         except _NothingNewError as nothing:
-            return nothing.done, None
-        line.remember(tail.after(batch))
-        return done, batch
+            return nothing.done, None, ()
+        line.remember(replace(tail, log=replace(tail.log, key=key)).after(batch))
+        return done, batch, keys
 
     async def _read(
         self, connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]
@@ -206,6 +209,10 @@ class Appender:
     async def _transaction(self) -> AsyncIterator[asyncpg.Connection]:
         async with self._slots, _not_waiting(), raw_transaction(self._duty) as connection:
             yield connection
+
+
+def _build(tail: Tail, done: Plan, now: datetime, signers: Sequence[Signer]) -> Batch:
+    return build_batch(tail.log, tail.frontier, done.fresh, recorded_at(tail.log, now), *signers)
 
 
 class _NothingNewError(Exception):

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tallystick_tlog.checkpoint import Checkpoint, sign_checkpoint
 from tallystick_tlog.entry import format_recorded
-from tallystick_tlog.note import Signer
 from tallystick_tlog.tree import STORED_LEVEL_STEP, CompactRange, NodeId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from tallystick_tlog.note import Signer
 
     from tallystick_ledger.logs.domain import Log
     from tallystick_ledger.writing.arrival import Arrival
@@ -58,26 +59,14 @@ class Batch:
         return self.frontier.end
 
 
-def signer_of(seed: bytes) -> Callable[[str], Signer]:
-    """Return a function from a log's origin to its signer: one Ed25519 key, under each log's own name."""
-    signers: dict[str, Signer] = {}
-
-    def signer(origin: str) -> Signer:
-        if origin not in signers:
-            signers[origin] = Signer(origin, seed)
-        return signers[origin]
-
-    return signer
-
-
 def build_batch(
-    log: Log, frontier: CompactRange, arrivals: tuple[Arrival, ...], recorded: datetime, signer: Signer
+    log: Log, frontier: CompactRange, arrivals: tuple[Arrival, ...], recorded: datetime, *signers: Signer
 ) -> Batch:
-    """Number the arrivals, chain their lines, grow the tree and sign its new head."""
+    """Number the arrivals, chain their lines, grow the tree and sign its new head by all ``signers``."""
     lines, leaves = chain(log, arrivals, recorded)
     grown, nodes = grow(frontier, leaves)
     root = grown.root()
-    note = sign_checkpoint(Checkpoint(log.origin, grown.end, root), signer)
+    note = sign_checkpoint(Checkpoint(log.origin, grown.end, root), *signers)
     return Batch(log, recorded, arrivals, lines, leaves, nodes, frontier, grown, root, note.decode())
 
 

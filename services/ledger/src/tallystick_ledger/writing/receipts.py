@@ -45,10 +45,11 @@ class Committed:
     leaves: tuple[bytes, ...]
     recorded: datetime
     places: tuple[Place, ...]
+    keys: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, batch: Batch) -> Committed:
-        """Say of a batch what its receipts need."""
+    def of(cls, batch: Batch, keys: tuple[str, ...] = ()) -> Committed:
+        """Say of a batch what its receipts need; ``keys`` are the statements that lead to the key that signed it."""
         return cls(
             tenant=batch.log.tenant,
             origin=batch.log.origin,
@@ -62,6 +63,7 @@ class Committed:
                 Place(arrival.feed, arrival.source_seq, arrival.event.id, seq)
                 for seq, arrival in enumerate(batch.arrivals, start=batch.start)
             ),
+            keys=keys,
         )
 
     def only_for(self, sources: Collection[str]) -> Committed:
@@ -96,5 +98,6 @@ def _receipts(batch: Committed) -> Iterable[tuple[str, Receipt]]:
                     ReceiptEvent(str(place.event_id), place.feed.aggregate, place.source_seq, place.seq)
                     for place in places
                 ),
+                keys=batch.keys,
             ),
         )

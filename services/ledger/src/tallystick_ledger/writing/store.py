@@ -10,7 +10,7 @@ from tallystick_tlog.entry import FIRST_PREV
 from tallystick_tlog.tree import CompactRange
 
 from tallystick_ledger.errors import LedgerStateError
-from tallystick_ledger.logs.domain import Log, LogId, Period, earliest_recorded, origin_of, period_to_write
+from tallystick_ledger.logs.domain import Log, LogId, LogKey, Period, earliest_recorded, origin_of, period_to_write
 from tallystick_ledger.writing.arrival import Feed
 from tallystick_ledger.writing.receipts import Committed, Place
 
@@ -31,7 +31,8 @@ _LIMIT_WAITING: Final = """
 select set_config('lock_timeout', '500ms', true), set_config('idle_in_transaction_session_timeout', '3s', true)
 """
 _LOCK_NEWEST: Final = """
-select id, period, origin, size, head, last_recorded, opened_at, closed_at
+select
+    id, period, origin, size, head, last_recorded, opened_at, closed_at, public_key, previous_key, both_until
 from ledger.logs
 where tenant_id = $1 and kind = $2
 order by period desc nulls first, generation desc
@@ -328,4 +329,5 @@ def _log(tenant: TenantId, kind: LogKind, row: asyncpg.Record) -> Log:
         last_recorded=row["last_recorded"],
         opened_at=row["opened_at"],
         closed_at=row["closed_at"],
+        key=LogKey.of(row["public_key"], row["previous_key"], row["both_until"]),
     )

@@ -7,7 +7,7 @@ knows of the feeds is what is recorded, so nothing has to be remembered outside 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -21,7 +21,7 @@ from tallystick_ledger.writing.arrival import read_event
 from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from tallystick_chassis.catch_up import FeedClient
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import DutyDatabase
     from tallystick_chassis.ids import TenantId
     from tallystick_contracts.message import LogKind
-    from tallystick_tlog.note import Signer
 
     from tallystick_ledger.high_water.guard import HighWaterGuard
+    from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.plan import Plan
@@ -63,14 +63,15 @@ class LedgerWriter:
         duty: DutyDatabase,
         feeds: FeedClient,
         prefix: str,
-        signer: Callable[[str], Signer],
+        keys: CheckpointKeys,
         clock: Clock,
         high_water: HighWaterGuard,
     ) -> None:
         self._duty = duty
         self._feeds = feeds
+        self._keys = keys
         self._clock = clock
-        self._appender = Appender(duty=duty, prefix=prefix, signer=signer, clock=clock, high_water=high_water)
+        self._appender = Appender(duty=duty, prefix=prefix, keys=keys, clock=clock, high_water=high_water)
 
     async def record(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
@@ -173,7 +174,8 @@ class LedgerWriter:
             sources = {arrival.feed.source for arrival in known}
             for log_id, found in positions.items():
                 for committed in await store.find_committed(connection, tenant, log_id, sorted(found)):
-                    outcome.committed.append(committed.only_for(sources))
+                    note, keys = await self._keys.sign_again(connection, committed.note)
+                    outcome.committed.append(replace(committed.only_for(sources), note=note, keys=keys))
 
     async def _ask_sources(self, tenant: TenantId, gaps: Mapping[Feed, int]) -> list[Arrival]:
         missing: list[Arrival] = []

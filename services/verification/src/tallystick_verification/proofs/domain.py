@@ -8,11 +8,12 @@ import msgspec
 from tallystick_contracts.envelope import decode_event
 from tallystick_contracts.errors import ContractError
 from tallystick_contracts.generated.assessment import CredentialPublished
-from tallystick_tlog import TlogError, TlogProof, VerifierKey, leaf_hash, parse_entry
+from tallystick_tlog import RotationError, TlogError, TlogProof, VerifierKey, follow_keys, leaf_hash, parse_entry
 
 from tallystick_verification.credentials.domain import Evidence, Publication
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
 _ISSUING_SERVICE = "assessment"
@@ -26,9 +27,20 @@ class _Line(msgspec.Struct, frozen=True):
     event: msgspec.Raw
 
 
-def key_of_log(ledger_origin: str, tenant: UUID, ledger_key: bytes) -> VerifierKey:
-    """Return the key of the tenant's compliance log: the pinned 32-byte Ed25519 key under that log's name."""
-    return VerifierKey.ed25519(f"{ledger_origin}/{tenant}/compliance", ledger_key)
+def key_of_log(ledger_origin: str, tenant: UUID, ledger_key: bytes, rotations: Iterable[str] = ()) -> VerifierKey:
+    """Return the key of the tenant's compliance log, under that log's name.
+
+    It is the pinned 32-byte Ed25519 key, or the one that the signed rotations lead to from it.
+
+    Raises:
+        ProofRefusedError: the rotations cannot be followed.
+    """
+    try:
+        newest = follow_keys(ledger_origin, ledger_key, rotations)
+    except RotationError as error:
+        message = "the ledger's key rotations cannot be followed from the pinned key"
+        raise ProofRefusedError(message) from error
+    return VerifierKey.ed25519(f"{ledger_origin}/{tenant}/compliance", newest)
 
 
 def check_evidence(line: bytes, proof: bytes, expected: Publication, key: VerifierKey) -> Evidence:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tallystick_chassis.service import Runtime
-    from tallystick_tlog import VerifierKey
 
     from tallystick_verification.credentials.domain import Publication
     from tallystick_verification.proofs.store import Due
@@ -44,6 +43,7 @@ class _PublicEntry(msgspec.Struct, frozen=True):
 
     line: str
     proof: str
+    keys: tuple[str, ...] = ()
 
 
 def wait_s(tries: int) -> float:
@@ -85,22 +85,21 @@ class ProofFetcher:
             found = await store.unproven(tx, one.reference)
         if found is None:
             return
-        state, evidence = ProofState.PENDING, None
-        key = key_of_log(self._settings.ledger_origin, one.tenant, self._settings.ledger_key)
+        state, proved = ProofState.PENDING, None
         try:
-            evidence = await self._ask(one.tenant, found.publication, key)
+            proved = await self._ask(one.tenant, found.publication)
         except ProofRefusedError as error:
             state = ProofState.REFUSED
             runtime.log.error("proof_refused", event_id=str(found.publication.event_id), reason=str(error))  # noqa: TRY400 - the reason is the message
         # No transaction is open while the ledger is asked.
         async with runtime.database.transaction(scope) as tx:
-            if evidence is not None:
-                await store.keep(tx, one.reference, evidence, str(key))
+            if proved is not None:
+                await store.keep(tx, one.reference, *proved)
             else:
                 await store.postpone(tx, one.reference, state, timedelta(seconds=wait_s(found.tries)))
 
-    async def _ask(self, tenant: UUID, publication: Publication, key: VerifierKey) -> Evidence | None:
-        """Return the checked evidence; ``None`` while the ledger has no entry of the event."""
+    async def _ask(self, tenant: UUID, publication: Publication) -> tuple[Evidence, str] | None:
+        """Return the checked evidence and the key that signed it; ``None`` while the ledger has no such entry."""
         path = f"/api/v1/ledger/public-entries/{tenant}/{publication.event_id}"
         try:
             entry = await self._runtime.service_client.call("GET", "ledger", path, answer=_PublicEntry)
@@ -108,4 +107,5 @@ class ProofFetcher:
             if error.service == "ledger" and error.status == _NOT_FOUND:
                 return None
             raise LedgerUnavailableError(str(error)) from error
-        return check_evidence(entry.line.encode(), entry.proof.encode(), publication, key)
+        key = key_of_log(self._settings.ledger_origin, tenant, self._settings.ledger_key, entry.keys)
+        return check_evidence(entry.line.encode(), entry.proof.encode(), publication, key), str(key)

@@ -1,14 +1,14 @@
 """Successor logs, and the breaks that they go on after.
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: 0010
+Revises: 0009
 """
 
 from alembic import op
 from tallystick_chassis.policies import duty, silo
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 
 SERVICE = "ledger"
 

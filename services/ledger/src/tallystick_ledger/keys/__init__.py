@@ -1,0 +1,1 @@
+"""The checkpoint keys: their material, their rotation, and which one signs which log."""
