@@ -20,6 +20,8 @@ from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
@@ -55,9 +57,16 @@ async def make_tables(databases: Databases, ca_file: Path) -> None:
 async def ledger_writer(databases: Databases, ca_file: Path) -> AsyncIterator[LedgerWriter]:
     """Yield a writer on the ledger's own role."""
     duty = DutyDatabase(databases.dsn(ServiceName.LEDGER, "duty"), "ledger", ca_file=ca_file)
+    guard = HighWaterGuard(FileHighWater(databases.servers.layout.high_water / databases.name))
     try:
-        keys = CheckpointKeys(KeyRing(KEY), PREFIX)
-        yield LedgerWriter(duty=duty, feeds=NoFeeds(), prefix=PREFIX, keys=keys, clock=utc_now)
+        yield LedgerWriter(
+            duty=duty,
+            feeds=NoFeeds(),
+            prefix=PREFIX,
+            keys=CheckpointKeys(KeyRing(KEY), PREFIX),
+            clock=utc_now,
+            high_water=guard,
+        )
     finally:
         await duty.dispose()
 

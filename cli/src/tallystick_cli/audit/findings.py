@@ -24,7 +24,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 class Report(msgspec.Struct, frozen=True):
     """The outcome for one log. ``root`` is the base64 of the replayed tree's root, None when the replay stopped.
 
-    ``notes`` say what the entries tell of other logs: that their content was dropped after its retention.
+    ``notes`` say what the entries tell of other logs: that their content was dropped after its retention, or that this
+    log goes on for them after a restore that lost signed entries.
     ``keys`` is the history of checkpoint keys, as far as the replay got; empty where the log has no rotation.
     """
 

@@ -24,7 +24,7 @@ from tallystick_cli.audit.key_history import TYPES, KeptRotation, statement_of
 MAX_SERIES: Final = 4_096
 """Number series (source and aggregate) in one log: a bound on memory that no real log comes near."""
 
-_AUDIT_LOG: Final = re.compile(r".*/audit-[0-9]{4}-[0-9]{2}")
+_CONTINUED_LOG: Final = re.compile(r".*/(audit-[0-9]{4}-[0-9]{2}([.][0-9]+)?|compliance[.][0-9]+)")
 
 
 class Suspicion(msgspec.Struct, frozen=True):
@@ -71,8 +71,9 @@ class Replay:
         self._recorded = ""
         self._numbers: dict[tuple[str, str], int] = {}
         self._first_numbers: dict[tuple[str, str], int] = {}
-        # An audit log is one month of a series that goes on over the months: it may begin at any number.
-        self._starts_at_one = not _AUDIT_LOG.fullmatch(log)
+        # An audit log is one month of a series that goes on over the months, a successor goes on after a break: they
+        # may begin at any number.
+        self._starts_at_one = not _CONTINUED_LOG.fullmatch(log)
 
     def add(self, block: Block, known: Digest | None = None) -> None:
         """Replay one block; ``known`` is its digest, if another process has already made it."""

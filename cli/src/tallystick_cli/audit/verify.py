@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+import msgspec
 from tallystick_tlog import (
     Checkpoint,
     CheckpointError,
@@ -21,6 +23,7 @@ from tallystick_cli.audit.key_history import trusted_at, uses
 from tallystick_cli.audit.keys import parse_keys
 from tallystick_cli.audit.replay import Replay
 from tallystick_cli.audit.sources import CHECKPOINT, VKEY, LogSource
+from tallystick_cli.audit.succession import read_succession
 
 
 class Verification:
@@ -125,6 +128,11 @@ def verify_log(  # noqa: PLR0917 (the command's own parameters)
     if verification.replay is not None and verification.checkpoint is not None:
         run(source, verification.replay, verification.checkpoint.size, jobs, advance)
     report = verification.report()
+    if report.log is not None and report.status == "intact":
+        succeeds, missing = read_succession(source, report.log)
+        status: Literal["intact", "damaged"] = "damaged" if missing else "intact"
+        notes = (*succeeds, *report.notes)
+        report = msgspec.structs.replace(report, notes=notes, findings=missing, status=status)
     if keep_in is not None and verification.replay is not None and report.status == "intact":
         keep(keep_in, verification.note, verification.replay)
     return report

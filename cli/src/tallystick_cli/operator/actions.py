@@ -149,6 +149,16 @@ def export_logs(folder: Path | None, *, tenant: str, out: Path) -> int:
     return _ask_ledger(folder, "export", f"--tenant={tenant}", f"--out={out.absolute()}")
 
 
+def list_breaks(folder: Path | None, *, as_json: bool) -> int:
+    """Let the ledger say which logs do not continue what was signed."""
+    return _ask_ledger(folder, "log", "breaks", *(("--json",) if as_json else ()))
+
+
+def succeed_logs(folder: Path | None, *, tenant: str, reason: str) -> int:
+    """Let the ledger open successors of a tenant's broken logs."""
+    return _ask_ledger(folder, "log", "succeed", f"--tenant={tenant}", f"--reason={reason}")
+
+
 def rotate_checkpoint_key(folder: Path | None, *, overlap_days: float, timeout_s: float, as_json: bool) -> int:
     """Let the ledger turn to a new checkpoint key, made in the stack's secrets."""
     options = (f"--overlap-days={overlap_days}", f"--timeout-s={timeout_s}", *(("--json",) if as_json else ()))

@@ -1,4 +1,4 @@
-"""`tally up | down | status | serve | init | tenant add | dlq | keys`.
+"""`tally up | down | status | serve | init | tenant add | dlq | keys | log`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
@@ -43,6 +43,13 @@ dlq = typer.Typer(
         "(`list`, `show`, and the service's log), mend the cause, then `retry`; or give it up with `discard`."
     ),
 )
+log = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Logs that stand still because the database no longer has what was signed, as after restoring a backup.\n\n"
+        "Look first whether a newer backup is to be had: bring that back, and everything goes on by itself."
+    ),
+)
 
 
 contain = typer.Typer(no_args_is_help=True, help="In an incident: end sessions at once, in every service.")
@@ -59,6 +66,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(dlq, name="dlq")
     app.add_typer(contain, name="contain")
     app.add_typer(keys, name="keys")
+    app.add_typer(log, name="log")
 
 
 def up(
@@ -137,6 +145,25 @@ def export(
     This is the operator's way, past every session, and leaves no entry: auditors ask the ledger itself.
     """
     _run("export_logs", folder, tenant=tenant_slug, out=out)
+
+
+@log.command("breaks")
+def list_breaks(folder: Folder = None, *, as_json: AsJson = False) -> None:
+    """List logs that do not continue what was signed, and what goes on for them. Exit status 1 if one stands still."""
+    _run("list_breaks", folder, as_json=as_json)
+
+
+@log.command("succeed")
+def succeed_logs(
+    tenant_slug: Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")],
+    reason: Annotated[str, typer.Option(help="Why, in 1 to 500 characters. It is sealed to the tenant's key.")],
+    folder: Folder = None,
+) -> None:
+    """Close a tenant's broken logs for ever and go on in successors, each beginning with an entry that names the break.
+
+    Prints the successors' names. If it is killed, give it again.
+    """
+    _run("succeed_logs", folder, tenant=tenant_slug, reason=reason)
 
 
 @dlq.command("list")

@@ -64,6 +64,11 @@ class Layout:
         return self.root / "nats"
 
     @property
+    def high_water(self) -> Path:
+        """How far the ledger has signed each log: apart from Postgres' folder, so that restoring that shows."""
+        return self.root / "high-water"
+
+    @property
     def mail(self) -> Path:
         """A Maildir of everything the services sent."""
         return self.root / "mail"
@@ -81,8 +86,8 @@ class Layout:
     @property
     def made(self) -> tuple[Path, ...]:
         """Everything a stack makes in its folder; what else lies there is not the stack's."""
-        folders = (self.secrets, self.authority, self.postgres, self.nats, self.mail, self.logs, self.run)
-        return (*folders, self.state_file)
+        servers = (self.postgres, self.nats, self.mail, self.high_water)
+        return (self.secrets, self.authority, *servers, self.logs, self.run, self.state_file)
 
     def log_file(self, program: str) -> Path:
         """Return the log file of one program."""
@@ -94,5 +99,6 @@ class Layout:
         self.root.chmod(0o711)
         self.postgres.mkdir(mode=0o711, exist_ok=True)
         self.postgres.chmod(0o711)
-        for folder in (self.secrets, self.checkpoint_keys, self.authority, self.nats, self.logs, self.run):
+        private = (self.secrets, self.checkpoint_keys, self.authority, self.nats, self.high_water, self.logs, self.run)
+        for folder in private:
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -116,6 +116,10 @@ class Servers:
             environment |= self._identity_environment()
         if named is ServiceName.LEDGER:
             environment["TALLY_CHECKPOINT_KEY_FILE"] = str(secret_files.path_of(layout, "checkpoint-key"))
+            # A mark belongs to a database: another one begins with none.
+            marks = layout.high_water / database
+            marks.mkdir(mode=0o700, parents=True, exist_ok=True)
+            environment["TALLY_HIGH_WATER_FOLDER"] = str(marks)
             environment["TALLY_CHECKPOINT_KEYS_DIR"] = str(layout.checkpoint_keys)
         return environment
 

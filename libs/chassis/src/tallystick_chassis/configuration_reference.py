@@ -64,6 +64,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
         "purge_dsn": "`postgresql://` address of the role that deletes dropped logs' rows; for the worker only",
         "audit_retention_months": "how long an audit log is kept after its month",
+        "high_water_folder": "folder of the marks that say how far each log was signed: not on the database's disk, "
+        "and not restored with it",
         "session_key": "the private key that signs session and service tokens (JWKS, Ed25519)",
         "csrf_key": "key of CSRF tokens and of refresh secrets' succession",
         "blind_index_key": "key of the index by which an address is found without being stored",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
@@ -16,6 +17,11 @@ from tallystick_ledger.consumers import HANDLERS
 from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.exports.preparing import ExportPreparer
+from tallystick_ledger.high_water.command import log_command
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.refill import REFILL_INTERVAL_S, Refill
+from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
 from tallystick_ledger.keys.command import rotate_key
 from tallystick_ledger.keys.ring import KeyRing, KeyRingError
 from tallystick_ledger.keys.signing import CheckpointKeys
@@ -35,7 +41,7 @@ from tallystick_ledger.writing.quarantined import quarantined
 from tallystick_ledger.writing.writer import LedgerWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tallystick_chassis.bus import Bus
     from tallystick_chassis.catch_up import FeedClient
@@ -45,6 +51,7 @@ if TYPE_CHECKING:
 
 _CLOSING_INTERVAL_S = 30.0
 _INDEXING_INTERVAL_S = 0.5
+_COMPACTING_INTERVAL_S = 3600.0
 _EXPORTING_INTERVAL_S = 1.0
 
 
@@ -64,31 +71,39 @@ def wire(runtime: Runtime) -> Wiring:
         async with raw_transaction(runtime.duty) as connection:
             return await keys.chain(connection, key.public if key else None)
 
-    closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock)
-    desk = HandOverDesk(writer=_writer(runtime, settings, keys, AskNobody()), duty=runtime.duty)
+    public_url = settings.public_url.rstrip("/")
+    marks = FileHighWater(settings.high_water_folder)
+    guard = HighWaterGuard(marks)
+    watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=settings.ledger_origin, clock=runtime.clock)
+    closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock, watch=watch)
+    writer_with = partial(_writer, runtime, settings, keys, guard)
+    desk = HandOverDesk(writer=writer_with(AskNobody()), duty=runtime.duty)
     exports = ExportPreparer(runtime.duty)
     return Wiring(
         routes=(
-            *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of),
+            *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of, high_water=guard),
             *search_routes(runtime.database),
             *export_routes(
                 database=runtime.database,
-                public_url=settings.public_url.rstrip("/"),
+                public_url=public_url,
                 first_key=settings.ledger_key,
+                high_water=guard,
             ),
-            *tile_routes(database=runtime.database, public_url=settings.public_url.rstrip("/"), vkey_of=vkey_of),
+            *tile_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
             *writing_routes(desk),
         ),
         handlers=HANDLERS,
         jobs=(
             *_retention_jobs(runtime, settings),
+            Job("watch-high-water", watch.step, interval_s=WATCH_INTERVAL_S),
+            Job("compact-high-water", marks.compact, interval_s=_COMPACTING_INTERVAL_S),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
             Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
             Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
-        bus_jobs=lambda bus, closing: _writer_jobs(runtime, settings, keys, bus, closing),
+        bus_jobs=lambda bus, closing: _writer_jobs(runtime, writer_with, bus, closing),
     )
 
 
@@ -125,25 +140,34 @@ def _ring(settings: Settings) -> KeyRing:
     return ring
 
 
-def _writer(runtime: Runtime, settings: Settings, keys: CheckpointKeys, feeds: FeedClient) -> LedgerWriter:
+def _writer(
+    runtime: Runtime, settings: Settings, keys: CheckpointKeys, guard: HighWaterGuard, feeds: FeedClient
+) -> LedgerWriter:
     return LedgerWriter(
         duty=runtime.duty,
         feeds=feeds,
         prefix=settings.ledger_origin,
         keys=keys,
         clock=runtime.clock,
+        high_water=guard,
     )
 
 
 def _writer_jobs(
-    runtime: Runtime, settings: Settings, keys: CheckpointKeys, bus: Bus, closing: list[Closable]
+    runtime: Runtime, writer_with: Callable[[FeedClient], LedgerWriter], bus: Bus, closing: list[Closable]
 ) -> Sequence[Job]:
+    settings: Settings = runtime.settings
     urls = {str(source): url for source in ServiceName if (url := settings.url_of(source)) is not None}
-    writer = _writer(runtime, settings, keys, HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database)))
+    feeds = HttpFeed(runtime.service_client, urls, own=OwnFeed(runtime.database))
+    writer = writer_with(feeds)
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)
-    return (Job("writer", writing.step, interval_s=0.0),)
+    refill = Refill(duty=runtime.duty, feeds=feeds, writer=writer, clock=runtime.clock)
+    return (
+        Job("writer", writing.step, interval_s=0.0),
+        Job("refill-successors", refill.step, interval_s=REFILL_INTERVAL_S),
+    )
 
 
 GUARDS: Final = frozenset(
@@ -180,6 +204,7 @@ SERVICE = Service(
         "dlq": dead_letter_command(quarantined),
         "export": export,
         "hold": hold,
+        "log": log_command,
         "rotate-key": rotate_key,
     },
     guards=GUARDS,

@@ -36,6 +36,14 @@ class LogBusyError(Exception):
     """Another process holds the log's lock longer than we wait for it; try again."""
 
 
+class LogFrozenError(LedgerStateError):
+    """The database's log does not continue what was signed: an older backup was restored, or somebody rewrote it."""
+
+    def __init__(self, origin: str, verdict: str, *, marked: int, kept: int) -> None:
+        self.origin = origin
+        super().__init__(f"log {origin} is {verdict}: signed up to {marked}, the database has {kept}")
+
+
 class LogNotFound(NotFound):
     """No such log for this person."""
 
@@ -62,6 +70,12 @@ class NotExported(Conflict):
     """Downloads follow an export that was asked for, and so recorded."""
 
     code, title = "not_exported", "Nobody has asked for this export yet"
+
+
+class LogFrozen(Conflict):
+    """The log does not continue what was signed; an operator has to decide (docs/howto/restore-a-ledger.md)."""
+
+    code, title = "log_frozen", "This log does not continue what was signed, and stands still"
 
 
 class NotReady(Conflict):

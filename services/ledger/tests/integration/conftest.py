@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -23,6 +24,9 @@ from tallystick_contracts.generated import identity, ledger
 from tallystick_contracts.message import EventData
 from tallystick_contracts.registry import REGISTRY
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.watch import BreakWatch
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.writing.arrival import Arrival, read_event
@@ -184,10 +188,28 @@ def tenant() -> TenantId:
 
 
 @pytest.fixture
-def make_writer(duty: DutyDatabase, source: FakeSource, clock: SettableClock) -> Callable[[], LedgerWriter]:
+def marks(tmp_path: Path) -> FileHighWater:
+    """High-water marks, none yet."""
+    return FileHighWater(tmp_path / "high-water")
+
+
+@pytest.fixture
+def watch(duty: DutyDatabase, marks: FileHighWater, clock: SettableClock) -> BreakWatch:
+    return BreakWatch(duty=duty, marks=marks, prefix=PREFIX, clock=clock)
+
+
+@pytest.fixture
+def make_writer(
+    duty: DutyDatabase, source: FakeSource, clock: SettableClock, marks: FileHighWater
+) -> Callable[[], LedgerWriter]:
     """Make a writer that remembers nothing, as one in a new process."""
     return lambda: LedgerWriter(
-        duty=duty, feeds=source, prefix=PREFIX, keys=CheckpointKeys(KeyRing(SEED), PREFIX), clock=clock
+        duty=duty,
+        feeds=source,
+        prefix=PREFIX,
+        keys=CheckpointKeys(KeyRing(SEED), PREFIX),
+        clock=clock,
+        high_water=HighWaterGuard(marks),
     )
 
 
@@ -227,7 +249,7 @@ class LedgerReader:
         """Return the tenant's logs, compliance first, then by period."""
         found = []
         for log in await self.superuser.fetch(
-            "select * from ledger.logs where tenant_id = $1 order by period nulls first", tenant
+            "select * from ledger.logs where tenant_id = $1 order by period nulls first, generation", tenant
         ):
             lines = await self.superuser.fetch(
                 "select line from ledger.entries where tenant_id = $1 and log_id = $2 order by seq", tenant, log["id"]

@@ -31,6 +31,8 @@ from tallystick_contracts.generated.assessment import CredentialPublished
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.app import SERVICE, wire
+from tallystick_ledger.high_water.files import FILE, FileHighWater
+from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.search import store as search_store
 from tallystick_ledger.settings import Settings
 from tallystick_tlog import (
@@ -144,6 +146,7 @@ async def client(people: People, ledger_databases: Databases, tmp_path: Path) ->
         checkpoint_key=SecretKey(SEED),
         ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
         ledger_origin="ledger.test",
+        high_water_folder=tmp_path / "high-water",
     )
     runtime = make_runtime(SERVICE, settings)
     wiring = wire(runtime)
@@ -517,3 +520,30 @@ async def test_a_public_entry_comes_with_a_proof_that_stands_alone(
     answers = [await client.get(path, headers=verification) for path in (private, unknown)]
     assert [answer.status_code for answer in answers] == [404, 404]
     assert without_correlation(answers[0]) == without_correlation(answers[1])
+
+
+@pytest.mark.parametrize("url", ["checkpoint", "export/303/checkpoint"])
+async def test_what_a_killed_writer_left_unmarked_is_marked_before_it_is_shown(  # noqa: PLR0917 - fixtures
+    client: httpx.AsyncClient, people: People, filled: Filled, marks: FileHighWater, tmp_path: Path, url: str
+) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read", "ledger.export")
+    origin = f"ledger.test/{filled.tenant}/compliance"
+    await client.post(f"{BASE}/exports", json={"log_id": str(filled.compliance)}, headers=auditor)
+    newest = await marks.read(origin)
+    (tmp_path / "high-water" / FILE).write_bytes(b"")
+    assert (await client.get(f"{BASE}/logs/{filled.compliance}/{url}", headers=auditor)).status_code == 200
+    assert newest is not None
+    assert await FileHighWater(tmp_path / "high-water").read(origin) == newest
+
+
+async def test_a_log_that_was_signed_otherwise_shows_no_checkpoint_from_there_on(
+    client: httpx.AsyncClient, people: People, filled: Filled, tmp_path: Path
+) -> None:
+    auditor = people.sign_in(filled.tenant, "ledger.read")
+    (tmp_path / "high-water" / FILE).write_bytes(b"")
+    other = Head(263, bytes(32))
+    await FileHighWater(tmp_path / "high-water").raise_to({f"ledger.test/{filled.tenant}/compliance": other})
+    for size, status in ((5, 200), (263, 409), (303, 409)):
+        answer = await client.get(f"{BASE}/logs/{filled.compliance}/checkpoint", params={"size": size}, headers=auditor)
+        assert answer.status_code == status
+        assert status == 200 or answer.json()["code"] == "log_frozen"

@@ -21,6 +21,7 @@ from tallystick_tlog.entry import parse_entry
 if TYPE_CHECKING:
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_contracts.envelope import Event
+    from tallystick_ledger.high_water.watch import BreakWatch
     from tallystick_ledger.writing.writer import LedgerWriter
 
     from .conftest import FakeSource, LedgerReader, SettableClock
@@ -30,8 +31,8 @@ DECEMBER = datetime(2026, 12, 1, 0, 5, tzinfo=UTC)
 
 
 @pytest.fixture
-def closer(database: Database, duty: DutyDatabase, clock: SettableClock) -> LogCloser:
-    return LogCloser(database=database, duty=duty, clock=clock)
+def closer(database: Database, duty: DutyDatabase, clock: SettableClock, watch: BreakWatch) -> LogCloser:
+    return LogCloser(database=database, duty=duty, clock=clock, watch=watch)
 
 
 @pytest.fixture

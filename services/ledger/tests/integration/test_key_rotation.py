@@ -16,6 +16,8 @@ from tallystick_chassis.ids import TenantId
 from tallystick_chassis.transaction import Transaction
 from tallystick_contracts.generated.ledger import KeyRotated
 from tallystick_contracts.message import LogKind
+from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.mark import NOTHING
 from tallystick_ledger.keys import store
 from tallystick_ledger.keys.ring import CheckpointKeyMissingError, KeyRing, KeyRingError, public_of
 from tallystick_ledger.keys.rotation import KeyRotator, NoNextKeyError
@@ -43,10 +45,11 @@ from tallystick_tlog import (
 from .conftest import PREFIX, SEED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_cli.stack.temporary import Databases
+    from tallystick_ledger.high_water.mark import Head
     from tallystick_ledger.writing.arrival import Arrival
 
     from .conftest import FakeSource, LedgerReader, SettableClock, StoredLog
@@ -79,9 +82,23 @@ def rotator(database: Database, duty: DutyDatabase, clock: SettableClock, folder
     return KeyRotator(database=database, duty=duty, ring=KeyRing(SEED, folder), prefix=PREFIX, clock=clock)
 
 
+class Unmarked:
+    """Marks that nobody keeps: a rotation has nothing to do with them."""
+
+    async def read(self, log_name: str) -> Head | None:
+        return None if log_name else NOTHING
+
+    async def read_all(self) -> Mapping[str, Head]:
+        return {}
+
+    async def raise_to(self, marks: Mapping[str, Head]) -> None:
+        assert marks
+
+
 def writer_of(duty: DutyDatabase, source: FakeSource, clock: SettableClock, folder: Path | None) -> LedgerWriter:
     keys = CheckpointKeys(KeyRing(SEED, folder), PREFIX)
-    return LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, keys=keys, clock=clock)
+    guard = HighWaterGuard(Unmarked())
+    return LedgerWriter(duty=duty, feeds=source, prefix=PREFIX, keys=keys, clock=clock, high_water=guard)
 
 
 async def sent(superuser: asyncpg.Connection, tenant: TenantId) -> list[Arrival]:

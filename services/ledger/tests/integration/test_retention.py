@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tallystick_cli.stack.temporary import Databases
+    from tallystick_ledger.high_water.watch import BreakWatch
     from tallystick_ledger.writing.writer import LedgerWriter
 
     from .conftest import FakeSource, LedgerReader, SettableClock
@@ -108,12 +109,13 @@ async def tenancy(  # noqa: PLR0917 - fixtures
     tenant: TenantId,
     reader: LedgerReader,
     superuser: asyncpg.Connection,
+    watch: BreakWatch,
 ) -> Tenancy:
     clock.now = FEBRUARY
     await writer.record(tenant, L, source.compliance(tenant, 3))
     await writer.record(tenant, A, source.audit(tenant, 520))
     clock.now = MARCH
-    await LogCloser(database=database, duty=duty, clock=clock).step()
+    await LogCloser(database=database, duty=duty, clock=clock, watch=watch).step()
     await writer.record(tenant, A, source.audit(tenant, 5))
     made = Tenancy(tenant, writer, superuser)
     await made.record_own_events()

@@ -4,8 +4,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from tallystick_contracts.generated.common import StoreErasure
-from tallystick_contracts.message import EventData, EventType, LogKind, PiiClass, UInt32
+from tallystick_contracts.generated.common import Sealed, StoreErasure
+from tallystick_contracts.message import EventData, EventType, LogKind, Message, PiiClass, UInt32
 
 
 class AuditLogClosed(EventData, frozen=True, kw_only=True):
@@ -58,6 +58,41 @@ class HoldReleased(EventData, frozen=True, kw_only=True):
     log: str | None = None
     # P0. Why it had been placed.
     code: str = ""
+
+
+class BrokenLog(Message, frozen=True, kw_only=True):
+    """A log whose signed history was lost."""
+
+    # P0. Its origin.
+    log: str = ""
+    # P0. Entries up to which it was signed at least, by the mark outside the database.
+    signed_size: UInt32 = msgspec.field(name="signedSize", default=0)
+    # P0. Merkle root of those entries, base64.
+    signed_root: str = msgspec.field(name="signedRoot", default="")
+    # P0. Entries that the database still has.
+    kept_size: UInt32 = msgspec.field(name="keptSize", default=0)
+    # P0. Merkle root of those, base64.
+    kept_root: str = msgspec.field(name="keptRoot", default="")
+
+
+class LogSucceeded(EventData, frozen=True, kw_only=True):
+    """After a restore that lost signed entries, a new log goes on where others could not."""
+
+    # P0. The origin of the log that this entry begins.
+    log: str = ""
+    # P0. The logs that could not go on.
+    broken: tuple[BrokenLog, ...] = ()
+    # P2. Why, in the operator's words; sealed to the tenant. Absent where the tenant has no key.
+    reason: Sealed | None = None
+
+
+class PeriodSucceeded(EventData, frozen=True, kw_only=True):
+    """The same in the audit log that begins: after a restore it goes on where others could not."""
+
+    # P0. The origin of the log that this entry begins.
+    log: str = ""
+    # P0. The logs that could not go on.
+    broken: tuple[BrokenLog, ...] = ()
 
 
 class ExportCreated(EventData, frozen=True, kw_only=True):
@@ -219,6 +254,57 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A hold ended; what it alone had kept may be dropped.",
         struct=HoldReleased,
         pii=MappingProxyType({"hold_id": PiiClass.P0, "log": PiiClass.P0, "code": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.log.succeeded",
+        version=1,
+        service="ledger",
+        aggregate="log",
+        verb="succeeded",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="After a restore that lost signed entries, a new log goes on where others could not.",
+        struct=LogSucceeded,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "broken.log": PiiClass.P0,
+                "broken.signed_size": PiiClass.P0,
+                "broken.signed_root": PiiClass.P0,
+                "broken.kept_size": PiiClass.P0,
+                "broken.kept_root": PiiClass.P0,
+                "reason": PiiClass.P2,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.period.succeeded",
+        version=1,
+        service="ledger",
+        aggregate="period",
+        verb="succeeded",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=2003,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="The same in the audit log that begins: after a restore it goes on where others could not.",
+        struct=PeriodSucceeded,
+        pii=MappingProxyType(
+            {
+                "log": PiiClass.P0,
+                "broken.log": PiiClass.P0,
+                "broken.signed_size": PiiClass.P0,
+                "broken.signed_root": PiiClass.P0,
+                "broken.kept_size": PiiClass.P0,
+                "broken.kept_root": PiiClass.P0,
+            }
+        ),
     ),
     EventType(
         type="ledger.export.created",

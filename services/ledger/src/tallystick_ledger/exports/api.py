@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_ledger.exports.store import EntryPlace, ExportFile
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import Log
     from tallystick_ledger.reading.store import SignedHead
 
@@ -75,7 +76,9 @@ class ExportView(msgspec.Struct, frozen=True):
     files: tuple[str, ...] = FILES
 
 
-def export_routes(*, database: Database, public_url: str, first_key: bytes) -> list[ControllerRouterHandler]:
+def export_routes(
+    *, database: Database, public_url: str, first_key: bytes, high_water: HighWaterGuard
+) -> list[ControllerRouterHandler]:
     """Return the routes.
 
     ``public_url`` is the service's own base, ``first_key`` the public key of logs that name none.
@@ -130,6 +133,7 @@ def export_routes(*, database: Database, public_url: str, first_key: bytes) -> l
             if file is None:
                 raise NotExported
             checkpoint = await get_checkpoint(tx, log, size)
+            await high_water.show(tx, log, checkpoint.head)
             vkeys = await write_vkeys(tx, log, first_key)
         if name != ENTRIES:
             text = checkpoint.note if name == CHECKPOINT else vkeys

@@ -20,6 +20,8 @@ from tallystick_chassis.tables import directory_tenants
 
 from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, VKEY, write_vkeys
 from tallystick_ledger.exports.preparing import LINES_AT_ONCE
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, list_logs
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
     if not logs:
         sys.stderr.write("tallystick: this tenant has no entries\n")
         return _REFUSED
+    guard = HighWaterGuard(FileHighWater(runtime.settings.high_water_folder))
     for log in logs:
         folder = asked.out / log.origin.rsplit("/", 1)[1]
         try:
@@ -56,7 +59,7 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
         except OSError as error:
             sys.stderr.write(f"tallystick: cannot make {folder}: {error.strerror}\n")
             return _REFUSED
-        await _write(runtime, scope, log, folder)
+        await _write(runtime, scope, log, folder, guard)
         sys.stdout.write(f"{folder}\n")
     return 0
 
@@ -72,7 +75,7 @@ async def find_tenant(runtime: Runtime, named: str) -> TenantId | None:
         return found.scalar_one_or_none()
 
 
-async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path) -> None:
+async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path, guard: HighWaterGuard) -> None:
     with (folder / ENTRIES).open("wb") as entries:
         for start in range(0, log.size, LINES_AT_ONCE):
             async with runtime.database.transaction(scope) as tx:
@@ -80,6 +83,7 @@ async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path) -> None
             entries.writelines(line.line + b"\n" for line in lines)
     async with runtime.database.transaction(scope) as tx:
         checkpoint = await get_checkpoint(tx, log, log.size)
+        await guard.show(tx, log, checkpoint.head)
         vkeys = await write_vkeys(tx, log, runtime.settings.ledger_key)
     (folder / VKEY).write_text(vkeys, encoding="utf-8")
     (folder / CHECKPOINT).write_text(checkpoint.note, encoding="utf-8")

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
 
+    from tallystick_ledger.high_water.watch import BreakWatch
+
 _CLOSE = text("""
 update ledger.logs set closed_at = :now
-where kind = 'audit' and closed_at is null and period < :current
+where kind = 'audit' and closed_at is null and period < :current and origin <> all(cast(:frozen as text[]))
 """)
 _TO_ANNOUNCE = text("""
 select logs.tenant_id, logs.id, logs.period, logs.size, checkpoints.root, checkpoints.note
@@ -48,10 +50,11 @@ log = structlog.get_logger(__name__)
 class LogCloser:
     """Closes what is due, of every tenant."""
 
-    def __init__(self, *, database: Database, duty: DutyDatabase, clock: Clock) -> None:
+    def __init__(self, *, database: Database, duty: DutyDatabase, clock: Clock, watch: BreakWatch) -> None:
         self._database = database
         self._duty = duty
         self._clock = clock
+        self._watch = watch
 
     async def step(self) -> bool:
         """Close and announce what is due now; say whether there was anything to announce."""
@@ -59,8 +62,10 @@ class LogCloser:
 
     async def close(self, now: datetime) -> int:
         """Close the audit logs whose month and grace were over at ``now``; return how many were announced."""
+        # What a restored database has of a log is not what was signed last: closing that would confirm it.
+        frozen = [one.origin for one in await self._watch.find()]
         async with self._duty.duty() as connection:
-            await connection.execute(_CLOSE, {"now": now, "current": period_of(now - CLOSING_GRACE)})
+            await connection.execute(_CLOSE, {"now": now, "current": period_of(now - CLOSING_GRACE), "frozen": frozen})
         async with self._duty.duty() as connection:
             closed = (await connection.execute(_TO_ANNOUNCE)).all()
         for one in closed:

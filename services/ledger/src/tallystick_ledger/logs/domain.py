@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NewType
+from typing import Final, NamedTuple, NewType
 from uuid import UUID
 
+from tallystick_chassis.ids import TenantId
 from tallystick_contracts.message import LogKind
-
-if TYPE_CHECKING:
-    from tallystick_chassis.ids import TenantId
 
 LogId = NewType("LogId", UUID)
 Period = NewType("Period", str)
@@ -21,6 +19,9 @@ CLOSING_GRACE: Final = timedelta(minutes=5)
 """How long after its period an audit log is closed: longer than clocks of two machines differ."""
 
 _PERIOD: Final = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+_ORIGIN: Final = re.compile(
+    r"(?P<tenant>[0-9a-f-]{36})/(compliance|audit-(?P<period>[0-9]{4}-[0-9]{2}))([.](?P<generation>[0-9]{1,9}))?"
+)
 _DECEMBER: Final = 12
 
 
@@ -97,6 +98,34 @@ def may_close(period: Period, now: datetime) -> bool:
 def origin_of(prefix: str, tenant: TenantId, period: Period | None) -> str:
     """Name a log: ``<prefix>/<tenant>/compliance`` or ``<prefix>/<tenant>/audit-2026-11``. So is its key named."""
     return f"{prefix}/{tenant}/{'compliance' if period is None else f'audit-{period}'}"
+
+
+def successor_origin(origin: str, generation: int) -> str:
+    """Name the log that goes on where ``origin``, a log's first name, could not: ``…/compliance.2``."""
+    return f"{origin}.{generation}"
+
+
+class LogName(NamedTuple):
+    """What a log's origin says: whose it is, its kind, its period, and how often it was succeeded (first: 1)."""
+
+    tenant: TenantId
+    kind: LogKind
+    period: Period | None
+    generation: int
+
+
+def read_origin(prefix: str, origin: str) -> LogName | None:
+    """Read a log's name; ``None`` if it is not of this installation."""
+    found = _ORIGIN.fullmatch(origin.removeprefix(f"{prefix}/"))
+    if found is None or not origin.startswith(f"{prefix}/"):
+        return None
+    period = found["period"]
+    return LogName(
+        TenantId(UUID(found["tenant"])),
+        LogKind.COMPLIANCE if period is None else LogKind.AUDIT,
+        None if period is None else Period(period),
+        int(found["generation"] or 1),
+    )
 
 
 def period_to_write(newest: Log | None, now: datetime) -> Period:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import Log
     from tallystick_ledger.reading.store import Line
 
@@ -125,7 +126,7 @@ ChainOf = Callable[[LogKey | None], Awaitable[tuple[str, ...]]]
 
 
 def reading_routes(
-    *, database: Database, vkey_of: Callable[[Log], str], chain_of: ChainOf
+    *, database: Database, vkey_of: Callable[[Log], str], chain_of: ChainOf, high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     """Return the routes; ``vkey_of`` gives a log's verifier key as text, ``chain_of`` the rotations up to its key."""
 
@@ -142,6 +143,7 @@ def reading_routes(
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
             found = await get_checkpoint(tx, log, size or log.size)
+            await high_water.show(tx, log, found.head)
         caching = IMMUTABLE if size else FRESH
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 
@@ -199,6 +201,8 @@ def reading_routes(
         async with database.transaction(tenant_scope) as tx:
             line = await find_public(tx, event_id, _PUBLIC_TYPES)
             log = await get_log(tx, line.log)
+            newest = await get_checkpoint(tx, log, log.size)
+            await high_water.show(tx, log, newest.head)
             proof = await tlog_proof(tx, log, line.seq)
         return PublicEntry(
             line=line.line.decode(),

@@ -14,6 +14,7 @@ from tallystick_contracts.message import LogKind
 from tallystick_tlog import NodeId
 
 from tallystick_ledger.errors import EntryNotFound, LogDropped, LogNotFound, NoCheckpointAtSize
+from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.logs.domain import Log, LogId, LogKey, Period
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _LOG_COLUMNS = (
     "public_key, previous_key, both_until"
 )
 _LOGS = text(f"""
-select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant order by period nulls first
+select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant order by period nulls first, generation
 """)  # noqa: S608 - a constant
 _LOG = text(f"""
 select {_LOG_COLUMNS} from ledger.logs where tenant_id = :tenant and id = :log
@@ -79,6 +80,11 @@ class SignedHead:
     size: int
     root: bytes
     note: str
+
+    @property
+    def head(self) -> Head:
+        """What the note signs."""
+        return Head(self.size, self.root)
 
 
 @dataclass(frozen=True, slots=True)

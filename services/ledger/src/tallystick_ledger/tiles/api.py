@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
     from tallystick_tlog import Tile
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import Log
 
 BASE: Final = "/api/v1/ledger"
@@ -65,7 +66,9 @@ class PublicationView(msgspec.Struct, frozen=True):
     url: str
 
 
-def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[Log], str]) -> list[ControllerRouterHandler]:
+def tile_routes(
+    *, database: Database, public_url: str, vkey_of: Callable[[Log], str], high_water: HighWaterGuard
+) -> list[ControllerRouterHandler]:
     """Return the routes.
 
     ``public_url`` is the service's own base, ``vkey_of`` gives a log's verifier key as text.
@@ -73,7 +76,7 @@ def tile_routes(*, database: Database, public_url: str, vkey_of: Callable[[Log],
     return [
         *_auditor_routes(database, vkey_of),
         *_publication_routes(database, public_url),
-        *_open_routes(database, vkey_of),
+        *_open_routes(database, vkey_of, high_water),
     ]
 
 
@@ -128,7 +131,9 @@ def _publication_routes(database: Database, public_url: str) -> list[ControllerR
     return [publication, set_open]
 
 
-def _open_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[ControllerRouterHandler]:
+def _open_routes(
+    database: Database, vkey_of: Callable[[Log], str], high_water: HighWaterGuard
+) -> list[ControllerRouterHandler]:
     async def open_scope(log_id: UUID) -> Scope:
         """Return the scope of the tenant whose published log this is."""
         async with database.unscoped() as connection:
@@ -143,6 +148,7 @@ def _open_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[Cont
         async with database.transaction(await open_scope(log_id)) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
             found = await get_checkpoint(tx, log, log.size)
+            await high_water.show(tx, log, found.head)
         caching = f"public, max-age={_CHECKPOINT_AGE_S}"
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 

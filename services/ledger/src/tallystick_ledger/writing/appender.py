@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import asyncpg
 
 from tallystick_ledger.errors import LedgerStateError, LogBusyError
+from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.logs.domain import period_to_write, recorded_at
 from tallystick_ledger.writing import store
 from tallystick_ledger.writing.batch import build_batch
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tallystick_contracts.message import LogKind
     from tallystick_tlog.note import Signer
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.writing.arrival import Arrival, Feed
     from tallystick_ledger.writing.batch import Batch
@@ -73,11 +75,20 @@ class _Ahead:
 class Appender:
     """Appends to any log, as the service's duty role. Calls for one log take effect in the order in which they come."""
 
-    def __init__(self, *, duty: DutyDatabase, prefix: str, keys: CheckpointKeys, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        duty: DutyDatabase,
+        prefix: str,
+        keys: CheckpointKeys,
+        clock: Clock,
+        high_water: HighWaterGuard,
+    ) -> None:
         self._duty = duty
         self._prefix = prefix
         self._keys = keys
         self._clock = clock
+        self._high_water = high_water
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._lines: dict[tuple[TenantId, LogKind], _Line] = {}
 
@@ -88,6 +99,7 @@ class Appender:
 
         Raises:
             LogBusyError: another process holds the log; nothing was recorded.
+            LogFrozenError: the log does not continue what was signed; nothing was recorded.
             LedgerStateError: the tables contradict each other.
             asyncpg.UniqueViolationError: an event id stands in the log already (``entries_event_once``).
         """
@@ -96,13 +108,18 @@ class Appender:
         ahead = self._build_ahead(line, arrivals) if taken is None else None
         try:
             async with line.turn:
-                if ahead is not None and ahead.generation == line.generation and await self._put(ahead):
-                    return ahead.done, [] if ahead.batch is None else [Committed.of(ahead.batch, ahead.keys)]
-                line.remember(None)
-                return await self._append_under_lock(line, tenant, kind, arrivals, taken)
+                if ahead is not None and ahead.generation == line.generation and await self._put(ahead, tenant, kind):
+                    done, batch, keys = ahead.done, ahead.batch, ahead.keys
+                else:
+                    line.remember(None)
+                    done, batch, keys = await self._append_under_lock(line, tenant, kind, arrivals, taken)
+            if batch is not None:
+                # Committed, and nobody has seen it: only below its mark may it be shown. The next batch need not wait.
+                await self._high_water.raise_to(batch.log.origin, Head(batch.size, batch.root))
         except BaseException:
             line.remember(None)
             raise
+        return done, [] if batch is None else [Committed.of(batch, keys)]
 
     async def heads(self, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]) -> dict[Feed, int]:
         """Return the last recorded number of each feed (0: none yet), read under the log's lock.
@@ -143,9 +160,15 @@ class Appender:
         line.tail = tail.after(batch)
         return _Ahead(done, batch, keys, now, line.generation)
 
-    async def _put(self, ahead: _Ahead) -> bool:
+    async def _put(self, ahead: _Ahead, tenant: TenantId, kind: LogKind) -> bool:
         if ahead.batch is None:
+            # What is known gets its receipts again: only of a log that continues its mark, and below that.
+            if known := {arrival.feed for arrival in ahead.done.known}:
+                async with self._transaction() as connection:
+                    await self._read(connection, tenant, kind, known)
             return True
+        if not await self._high_water.is_reached(ahead.batch.log.origin, ahead.batch.before):
+            return False
         async with self._slots, _not_waiting(), raw_connection(self._duty) as connection:
             return await store.append(connection, ahead.batch, signed_at=ahead.signed_at)
 
@@ -156,7 +179,7 @@ class Appender:
         kind: LogKind,
         arrivals: Sequence[Arrival],
         taken: Collection[UUID] | None,
-    ) -> tuple[Plan, list[Committed]]:
+    ) -> tuple[Plan, Batch | None, tuple[str, ...]]:
         try:
             async with self._transaction() as connection:
                 now, tail = await self._read(connection, tenant, kind, {arrival.feed for arrival in arrivals})
@@ -167,9 +190,9 @@ class Appender:
                     _refuse_moved(tail)
                 keys = await self._keys.chain(connection, key.public)
         except _NothingNewError as nothing:
-            return nothing.done, []
+            return nothing.done, None, ()
         line.remember(replace(tail, log=replace(tail.log, key=key)).after(batch))
-        return done, [Committed.of(batch, keys)]
+        return done, batch, keys
 
     async def _read(
         self, connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]
@@ -179,6 +202,7 @@ class Appender:
             ledger, now = await store.lock_log(connection, tenant, kind, prefix=self._prefix, clock=self._clock)
             state = await store.read_state(connection, ledger, feeds)
         frontier, heads = state
+        await self._high_water.admit(connection, ledger, frontier)
         return now, Tail(ledger, frontier, heads)
 
     @asynccontextmanager

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from tallystick_ledger.errors import LogBusyError, Refusal, RefusedEventError
+from tallystick_ledger.errors import LogBusyError, LogFrozenError, Refusal, RefusedEventError
 from tallystick_ledger.writing.message import backoff_s
 
 if TYPE_CHECKING:
@@ -178,6 +178,12 @@ class Lane:
             await self._quarantine(outcome, {id(one.arrival): one.message.subject for one in batch})
         except LogBusyError:
             raise
+        except LogFrozenError as error:
+            # Without a receipt the outbox rows stay and come again; kept pending here they would hold others back.
+            log.error("log_frozen", **self._names, log_name=error.origin, reason=str(error))  # noqa: TRY400 - the trace would add nothing
+            for one in batch:
+                await one.ack()
+            return
         except Exception as error:
             # The consumer loop: other tenants' logs go on, and this one is tried again.
             log.exception("ledger_batch_failed", **self._names, error=type(error).__name__)

@@ -35,7 +35,7 @@ select
     id, period, origin, size, head, last_recorded, opened_at, closed_at, public_key, previous_key, both_until
 from ledger.logs
 where tenant_id = $1 and kind = $2
-order by period desc nulls first
+order by period desc nulls first, generation desc
 limit 1
 for update
 """
@@ -49,7 +49,7 @@ select
     (
         select newest.id from ledger.logs as newest
         where newest.tenant_id = $1 and newest.kind = $3
-        order by newest.period desc nulls first
+        order by newest.period desc nulls first, newest.generation desc
         limit 1
     ) as newest,
     (

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.ids import TenantId
     from tallystick_contracts.message import LogKind
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.keys.signing import CheckpointKeys
     from tallystick_ledger.logs.domain import LogId
     from tallystick_ledger.writing.arrival import Arrival, Feed
@@ -59,13 +60,20 @@ class LedgerWriter:
     """Records the events of any tenant, as the service's duty role."""
 
     def __init__(
-        self, *, duty: DutyDatabase, feeds: FeedClient, prefix: str, keys: CheckpointKeys, clock: Clock
+        self,
+        *,
+        duty: DutyDatabase,
+        feeds: FeedClient,
+        prefix: str,
+        keys: CheckpointKeys,
+        clock: Clock,
+        high_water: HighWaterGuard,
     ) -> None:
         self._duty = duty
         self._feeds = feeds
         self._keys = keys
         self._clock = clock
-        self._appender = Appender(duty=duty, prefix=prefix, keys=keys, clock=clock)
+        self._appender = Appender(duty=duty, prefix=prefix, keys=keys, clock=clock, high_water=high_water)
 
     async def record(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], *, patience_s: float = 0.0
@@ -76,6 +84,7 @@ class LedgerWriter:
 
         Raises:
             LogBusyError: another process holds the log. What was recorded before is; the rest is not.
+            LogFrozenError: the log does not continue what was signed. Nothing is recorded, and no receipt may be given.
         """
         outcome = Outcome()
         waits, stalled = False, 0

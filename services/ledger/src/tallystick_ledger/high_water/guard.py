@@ -1,0 +1,105 @@
+"""The gate between what the database says and what the ledger signs and hands out.
+
+Two rules make a restore visible, whatever is killed between two steps:
+
+- Nothing signed goes out above the mark. After a batch has committed and before its receipts are given, the mark is
+  raised, durably; and whoever hands out a checkpoint raises the mark to it first.
+- Nothing is signed on a log that does not continue its mark.
+
+So a crash can leave a log a batch or two ahead of its mark, and those were shown to nobody. A log that is behind its
+mark, or beside it, has lost something that may have been shown: only a restored or edited database looks like that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from tallystick_ledger.errors import LogFrozen, LogFrozenError
+from tallystick_ledger.high_water.mark import NOTHING, Head, Verdict, judge
+from tallystick_ledger.high_water.store import see_from_mark, show_from_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+    from tallystick_chassis.transaction import Transaction
+    from tallystick_tlog.tree import CompactRange
+
+    from tallystick_ledger.logs.domain import Log
+
+log = structlog.get_logger(__name__)
+
+
+class HighWater(Protocol):
+    """Where marks are kept: outside the database, and not restored with it."""
+
+    async def read(self, log_name: str) -> Head | None:
+        """Return a log's mark, whichever process wrote it."""
+
+    async def read_all(self) -> Mapping[str, Head]:
+        """Return every log's mark by the log's name."""
+
+    async def raise_to(self, marks: Mapping[str, Head]) -> None:
+        """Raise marks; they are durable when this returns. A mark that is higher already stays."""
+
+
+class HighWaterGuard:
+    """Refuses to go on with a log that does not continue its mark."""
+
+    def __init__(self, marks: HighWater) -> None:
+        self._marks = marks
+
+    async def admit(self, connection: asyncpg.Connection, ledger: Log, tree: CompactRange) -> None:
+        """Check a log that the writer has locked, and raise its mark to it; ``tree`` is the log's.
+
+        Raises:
+            LogFrozenError: it does not continue its mark. Nothing may be signed or confirmed.
+        """
+        head = Head(ledger.size, tree.root())
+        found = await self._marks.read(ledger.origin)
+        mark = found or NOTHING
+        if head == mark:
+            return
+        seen = await see_from_mark(connection, ledger, mark)
+        verdict = judge(mark, head, root_at_mark=seen.root_at_mark, unmarked=seen.unmarked)
+        if verdict.is_broken:
+            raise LogFrozenError(ledger.origin, verdict, marked=mark.size, kept=head.size)
+        if verdict is Verdict.AHEAD:
+            # The first use with an old database, or marks that somebody took away: nothing older can be told apart.
+            log.warning(
+                "high_water_adopted", tenant=str(ledger.tenant), log_name=ledger.origin, size=head.size, mark=mark.size
+            )
+        await self.raise_to(ledger.origin, head)
+
+    async def is_reached(self, origin: str, tree: CompactRange) -> bool:
+        """Say whether a log that ends with ``tree`` has come as far as its mark; costs next to nothing.
+
+        That the database's log does end so has to be found out otherwise, and that it had the mark's root before.
+        """
+        mark = await self._marks.read(origin) or NOTHING
+        return mark.size < tree.end or mark == Head(tree.end, tree.root())
+
+    async def show(self, tx: Transaction, ledger: Log, head: Head) -> None:
+        """Let a checkpoint go out that was read from the database, after raising the mark to it.
+
+        Raises:
+            LogFrozen: its log does not continue its mark.
+        """
+        mark = await self._marks.read(ledger.origin) or NOTHING
+        if head.size > mark.size:
+            # The writer has committed it a moment ago, or was killed then.
+            seen = await show_from_mark(tx, ledger, head, mark)
+            verdict = judge(mark, head, root_at_mark=seen.root_at_mark, unmarked=seen.unmarked)
+        else:
+            verdict = Verdict.FORKED if head.size == mark.size and head.root != mark.root else Verdict.SOUND
+        if verdict.is_broken:
+            log.error("log_frozen", tenant=str(ledger.tenant), log_name=ledger.origin, reason=verdict.value)
+            raise LogFrozen
+        await self.raise_to(ledger.origin, head)
+
+    async def raise_to(self, origin: str, head: Head) -> None:
+        """Raise one log's mark; call this before anything signed at ``head`` goes out."""
+        if head.size:
+            await self._marks.raise_to({origin: head})
