@@ -197,7 +197,7 @@ class Pipeline:
 
 @asynccontextmanager
 async def pipeline(databases: Databases, broker: Broker, marks: Path) -> AsyncIterator[Pipeline]:
-    """Connect it to databases that have identity's and the ledger's tables; ``marks``: a folder for high-water marks."""
+    """Connect it to databases that have identity's and the ledger's tables; ``marks``: where high-water marks go."""
     ca_file, clock = databases.servers.layout.ca_file, Clock()
     identity = Database(databases.dsn(ServiceName.IDENTITY, "app"), "identity", ca_file=ca_file, clock=clock)
     duties = [

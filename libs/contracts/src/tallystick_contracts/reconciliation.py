@@ -17,7 +17,7 @@ _VERIFICATION = ServiceName.VERIFICATION
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A field of the event's data; ``as_time`` where the row holds it as a moment; ``absent``: what the row then has."""
+    """A field of the event's data; ``as_time`` where the row holds it as a moment; ``absent``: what it then has."""
 
     name: str
     as_time: bool = False
