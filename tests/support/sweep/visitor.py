@@ -67,9 +67,9 @@ class Visitor:
         if answer.status_code == httpx.codes.UNAUTHORIZED and b"step_up_required" in answer.content:
             self.renew()
             return self.request(route, call, headers=headers)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and self.http.cookies.get(CSRF_COOKIE):
-            if self.refresh():
-                answer = self.request(route, call, headers=headers)
+        signed_in = self.http.cookies.get(CSRF_COOKIE)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and signed_in and self.refresh():
+            answer = self.request(route, call, headers=headers)
         return answer
 
     def refresh(self) -> bool:
