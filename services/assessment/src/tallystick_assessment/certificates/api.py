@@ -70,7 +70,7 @@ class OwnCertificates(msgspec.Struct, frozen=True):
 @post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE})
 async def post_certificates(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueCertificatesRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificatesIssued]:
     """Issue certificates to all in scope who pass and have none."""
     return await perform(
         request,
@@ -82,7 +82,7 @@ async def post_certificates(
 @post("/api/v1/assessment/certificates/{certificate_id:uuid}/revoke", opt={"capability": Capability.CERTIFICATE_REVOKE})
 async def post_certificate_revoke(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, certificate_id: UUID, data: RevokeRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificateState]:
     """Revoke a certificate; again is no second effect."""
     return await perform(
         request,

@@ -92,7 +92,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         return Response(None, status_code=204, cookies=session_cookies(credentials, csrf_key=csrf_key))
 
     @post("/api/v1/auth/logout", opt={"capability": Capability.SESSION_OWN}, status_code=200)
-    async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[bytes]:
+    async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[SignedOut]:
         """End the session that makes the request."""
 
         async def run(tx: Transaction) -> SignedOut:

@@ -68,7 +68,7 @@ def export_routes(
         return ExportView(log.id, log.origin, size, f"{public_url}{BASE}/logs/{log.id}/export/{size}")
 
     @post(f"{BASE}/exports", opt={**_EXPORT, "step_up": True}, status_code=201)
-    async def create(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewExport) -> Response[bytes]:
+    async def create(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewExport) -> Response[ExportView]:
         """Export a log at its present size; the compliance log will say so."""
 
         async def run(tx: Transaction) -> ExportView:

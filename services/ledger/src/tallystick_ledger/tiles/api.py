@@ -113,7 +113,7 @@ def _publication_routes(database: Database, public_url: str) -> list[ControllerR
     @put(f"{BASE}/logs/{{log_id:uuid}}/publication", opt={"capability": Capability.LEDGER_PUBLISH, "step_up": True})
     async def set_open(
         request: Request[Any, Any, Any], tenant_scope: Scope, log_id: UUID, data: Publication
-    ) -> Response[bytes]:
+    ) -> Response[PublicationView]:
         """Publish the log's checkpoint and hash tiles, or stop; the compliance log will say so."""
 
         async def run(tx: Transaction) -> PublicationView:
