@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING, get_type_hints
 
-from tallystick_chassis.http.app import create_app
+from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import declared_routes
 from tallystick_chassis.process import make_runtime
 from tallystick_chassis.settings import load_settings
@@ -16,7 +16,7 @@ from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, Ser
 
 if TYPE_CHECKING:
     from litestar import Litestar
-    from tallystick_chassis.service import Service
+    from tallystick_chassis.service import Runtime, Service
     from tallystick_cli.stack.layout import Layout
 
 
@@ -58,11 +58,20 @@ def service_of(name: ServiceName) -> Service:
 
 def app_of(layout: Layout, name: ServiceName) -> Litestar:
     """Build a service's application with the settings of a running stack; it connects to nothing until it is asked."""
+    service, runtime = _runtime_of(layout, name)
+    return create_app(service, runtime, service.wire(runtime))
+
+
+def document_of(layout: Layout, name: ServiceName) -> dict[str, object]:
+    """Return a service's OpenAPI document."""
+    service, runtime = _runtime_of(layout, name)
+    return describe_app(service, service.wire(runtime))
+
+
+def _runtime_of(layout: Layout, name: ServiceName) -> tuple[Service, Runtime]:
     service = service_of(name)
     servers = boot.describe(layout, state.read(layout))
-    settings = load_settings(service.settings, servers.service_environment(name))
-    runtime = make_runtime(service, settings)
-    return create_app(service, runtime, service.wire(runtime))
+    return service, make_runtime(service, load_settings(service.settings, servers.service_environment(name)))
 
 
 def every_route(layout: Layout) -> tuple[Route, ...]:

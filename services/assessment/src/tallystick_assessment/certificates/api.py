@@ -67,10 +67,10 @@ class OwnCertificates(msgspec.Struct, frozen=True):
     certificates: tuple[OwnCertificate, ...]
 
 
-@post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE})
+@post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE}, status_code=200)
 async def post_certificates(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueCertificatesRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificatesIssued]:
     """Issue certificates to all in scope who pass and have none."""
     return await perform(
         request,
@@ -79,10 +79,14 @@ async def post_certificates(
     )
 
 
-@post("/api/v1/assessment/certificates/{certificate_id:uuid}/revoke", opt={"capability": Capability.CERTIFICATE_REVOKE})
+@post(
+    "/api/v1/assessment/certificates/{certificate_id:uuid}/revoke",
+    opt={"capability": Capability.CERTIFICATE_REVOKE},
+    status_code=200,
+)
 async def post_certificate_revoke(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, certificate_id: UUID, data: RevokeRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificateState]:
     """Revoke a certificate; again is no second effect."""
     return await perform(
         request,
