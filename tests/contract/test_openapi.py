@@ -46,11 +46,22 @@ def _is_problem(answer):
     return "application/problem+json" in answer.get("content", {})
 
 
+def test_what_a_route_answers_besides_its_first_answer_is_named_with_its_media_type(documents):
+    ledger, identity = documents[ServiceName.LEDGER]["paths"], documents[ServiceName.IDENTITY]["paths"]
+    file = ledger["/api/v1/ledger/logs/{log_id}/export/{size}/{name}"]["get"]["responses"]
+    assert set(file["200"]["content"]) == {"text/plain", "application/x-ndjson"}
+    assert set(file["206"]["content"]) == {"application/x-ndjson"}
+    assert {"304", "410", "416"} <= set(file)
+    ready = identity["/ready"]["get"]["responses"]["503"]["content"]
+    assert set(ready) == {"application/json", "application/problem+json"}
+    assert "content" not in identity["/session/refresh"]["post"]["responses"]["204"]
+
+
 _TALLY = (sys.executable, "-c", "from tallystick_cli.main import app; app()")
 
 
 def test_the_command_line_prints_the_document(documents, layout):
-    for name in ServiceName:
-        command = (*_TALLY, "openapi", SERVICE_FOLDERS[name], "--dir", layout.root)
-        printed = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert json.loads(printed.stdout) == documents[name]
+    name = ServiceName.PRIVACY
+    command = (*_TALLY, "openapi", SERVICE_FOLDERS[name], "--dir", layout.root)
+    printed = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert json.loads(printed.stdout) == documents[name]

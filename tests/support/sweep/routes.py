@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import declared_routes
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One route. ``capability`` is empty where it is public; ``returns`` is what its handler says it returns."""
+    """One route. ``capability`` is empty where it is public; ``returns`` is what its handler says it returns.
+
+    ``answers`` are the statuses that the service's OpenAPI document names.
+    """
 
     service: ServiceName
     method: str
@@ -33,6 +36,7 @@ class Route:
     body: object
     parameters: frozenset[str]
     summary: str
+    answers: frozenset[int]
 
     @property
     def name(self) -> str:
@@ -62,7 +66,7 @@ def app_of(layout: Layout, name: ServiceName) -> Litestar:
     return create_app(service, runtime, service.wire(runtime))
 
 
-def document_of(layout: Layout, name: ServiceName) -> dict[str, object]:
+def document_of(layout: Layout, name: ServiceName) -> dict[str, Any]:
     """Return a service's OpenAPI document."""
     service, runtime = _runtime_of(layout, name)
     return describe_app(service, service.wire(runtime))
@@ -76,6 +80,7 @@ def _runtime_of(layout: Layout, name: ServiceName) -> tuple[Service, Runtime]:
 
 def every_route(layout: Layout) -> tuple[Route, ...]:
     """Return every route of every service, by service and path."""
+    documents = {name: document_of(layout, name)["paths"] for name in ServiceName}
     return tuple(
         sorted(
             (
@@ -91,6 +96,7 @@ def every_route(layout: Layout) -> tuple[Route, ...]:
                     body=None if handler.parsed_data_field is None else handler.parsed_data_field.annotation,
                     parameters=frozenset(name.rstrip("_") for name in signature(handler.fn).parameters),
                     summary=(handler.fn.__doc__ or "").strip().split("\n")[0],
+                    answers=_answers(documents[name], declared),
                 )
                 for name in ServiceName
                 for declared, handler in declared_routes(app_of(layout, name))
@@ -98,3 +104,8 @@ def every_route(layout: Layout) -> tuple[Route, ...]:
             key=lambda route: (route.service, route.path, route.method),
         )
     )
+
+
+def _answers(paths: dict[str, Any], declared: str) -> frozenset[int]:
+    method, path = declared.split(" ", 1)
+    return frozenset(int(status) for status in paths[path][method.lower()]["responses"])

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
@@ -68,7 +70,7 @@ class OwnAssignments(msgspec.Struct, frozen=True):
     assignments: tuple[OwnAssignmentView, ...]
 
 
-@post("/api/v1/assessment/assignments", opt={"capability": Capability.ASSIGNMENT_ISSUE})
+@post("/api/v1/assessment/assignments", opt={"capability": Capability.ASSIGNMENT_ISSUE, REFUSES: (NotFound,)})
 async def post_assignments(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueRequest
 ) -> Response[commands.Issued]:

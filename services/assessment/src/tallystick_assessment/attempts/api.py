@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post, put
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
@@ -30,7 +32,7 @@ class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     response: Any
 
 
-@post("/api/v1/assessment/attempts", opt={"capability": Capability.ATTEMPT_TAKE})
+@post("/api/v1/assessment/attempts", opt={"capability": Capability.ATTEMPT_TAKE, REFUSES: (NotFound,)})
 async def post_attempt(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: StartRequest
 ) -> Response[commands.Started]:

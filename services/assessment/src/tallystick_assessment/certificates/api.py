@@ -7,6 +7,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import CacheControlHeader
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.ids import PersonRef
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
@@ -67,7 +69,11 @@ class OwnCertificates(msgspec.Struct, frozen=True):
     certificates: tuple[OwnCertificate, ...]
 
 
-@post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE}, status_code=200)
+@post(
+    "/api/v1/assessment/certificates/issue",
+    opt={"capability": Capability.CERTIFICATE_ISSUE, REFUSES: (NotFound,)},
+    status_code=200,
+)
 async def post_certificates(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueCertificatesRequest
 ) -> Response[commands.CertificatesIssued]:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
@@ -65,7 +66,7 @@ class RemediationList(msgspec.Struct, frozen=True):
     remediation_ids: tuple[UUID, ...]
 
 
-@post("/api/v1/assessment/remediations", opt={"capability": Capability.REMEDIATION_PROPOSE})
+@post("/api/v1/assessment/remediations", opt={"capability": Capability.REMEDIATION_PROPOSE, REFUSES: (NotFound,)})
 async def post_remediation(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: ProposeRequest
 ) -> Response[commands.RemediationState]:
