@@ -60,7 +60,7 @@ keys.add_typer(rotate, name="rotate")
 
 def register(app: typer.Typer) -> None:
     """Add the operator's commands to the command line."""
-    for command in (up, down, status, serve, init, export):
+    for command in (up, down, status, serve, openapi, init, export):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
@@ -112,6 +112,14 @@ def serve(
         _run("serve_all", folder, new_ports=new_ports)
     else:
         _run("serve_one", folder, service=service, role=role)
+
+
+def openapi(
+    service: Annotated[str, typer.Argument(help="A service's name.")],
+    folder: Folder = None,
+) -> None:
+    """Print a service's OpenAPI document: every route, what it takes, what it answers, which capability it asks for."""
+    _run("serve_one", folder, service=service, role="openapi")
 
 
 def init(

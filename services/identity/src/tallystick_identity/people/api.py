@@ -154,7 +154,7 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
     @post(_PEOPLE, opt={"capability": Capability.PEOPLE_WRITE}, status_code=201)
     async def create_person(
         request: Request[Any, Any, Any], tenant_scope: Scope, data: NewPersonRequest
-    ) -> Response[bytes]:
+    ) -> Response[PersonCreated]:
         """Create a person in an org unit."""
         home = OrgUnitId(data.org_unit_id or tenant_scope.root_unit)
         newcomer = _newcomer(data, home)
@@ -168,7 +168,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await perform(request, tenant_scope, run, status=201)
 
     @post("/api/v1/identity/imports", opt={"capability": Capability.PEOPLE_IMPORT}, status_code=201)
-    async def import_rows(request: Request[Any, Any, Any], tenant_scope: Scope, data: ImportRequest) -> Response[bytes]:
+    async def import_rows(
+        request: Request[Any, Any, Any], tenant_scope: Scope, data: ImportRequest
+    ) -> Response[ImportAnswer]:
         """Create up to 500 people with their org units and roles, all or none."""
         rows = check_rows([_row(row) for row in data.rows])
         async with database.transaction(tenant_scope) as tx:
@@ -213,7 +215,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await view(tenant_scope.tenant, row)
 
     @post(f"{_PEOPLE}/{{person_id:uuid}}/sessions/end", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
-    async def end_sessions(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def end_sessions(
+        request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID
+    ) -> Response[SessionsEnded]:
         """End every session of a person, on all devices."""
 
         async def run(tx: Transaction) -> SessionsEnded:
@@ -226,7 +230,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await perform(request, tenant_scope, run)
 
     @delete(f"{_PEOPLE}/{{person_id:uuid}}", opt={"capability": Capability.PEOPLE_DELETE}, status_code=202)
-    async def delete_person(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def delete_person(
+        request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID
+    ) -> Response[PersonDeleted]:
         """Delete a person: sessions and grants end now, erasure follows. The body may say why: ``{"reason": "…"}``."""
         # `data` cannot be left out, this body can; what `request.json()` refuses in any body, it refuses in this one.
         reason = _reason(await request.json()) if await request.body() else None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
-from tallystick_chassis.http.pages import Pages
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.pages import HTML, Pages
 from tallystick_chassis.http.problems import FieldError
 from tallystick_chassis.http.route_limits import refuse_if_over
 
@@ -78,7 +79,7 @@ def sign_in_routes(
         refuse_if_over(asked.over, now_of=database)
         return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(asked.nonce or "")])
 
-    @post("/api/v1/auth/verify", opt={"public": True}, status_code=200)
+    @post("/api/v1/auth/verify", opt={"public": True, REFUSES: (LinkNotAccepted,)}, status_code=200)
     async def verify(request: Request[Any, Any, Any], data: VerifyRequest) -> Response[VerifyAnswer]:
         """Use a sign-in link, once, in the browser that asked for it."""
         link = parse_link_id(data.request_id)
@@ -95,12 +96,12 @@ def sign_in_routes(
         answer = VerifyAnswer(signed_in.person, None if need is None else need.value)
         return Response(answer, status_code=200, cookies=[*cookies, _nonce_cookie("")])
 
-    @get("/sign-in/{tenant:str}", opt={"public": True})
+    @get("/sign-in/{tenant:str}", opt={"public": True}, media_type=HTML)
     async def sign_in_page(tenant: str) -> Response[str]:
         """Show the form that asks for a link; the same for every name, whether there is such a tenant or not."""
         return pages.render("sign_in.html", tenant=tenant if is_slug(tenant) else "")
 
-    @get("/sign-in/{tenant:str}/verify", opt={"public": True})
+    @get("/sign-in/{tenant:str}/verify", opt={"public": True}, media_type=HTML)
     async def verify_page(tenant: str) -> Response[str]:
         """Show the page that a link leads to: its script posts the fragment, which no server log ever sees."""
         return pages.render("verify.html", tenant=tenant if is_slug(tenant) else "")
