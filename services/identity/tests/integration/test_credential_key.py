@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @pytest.mark.control("IR-02")
 @pytest.mark.control("EV-24e")
 async def test_a_rotation_breaks_no_factor_and_is_written_down_once(
-    identity: Identity, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    empty_identity: Identity, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    identity = empty_identity
     monkeypatch.setattr(credential_key, "_SETTLE_S", 0.0)
     tenant = await identity.new_tenant()
     admin = await identity.signed_in(tenant)
