@@ -194,6 +194,10 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     "POST /api/v1/auth/factors/{factor_id}/confirm": (
         Recipe(_of("factor_id=factor", json=lambda _: {"code": "000000"})),
     ),
+    "GET /api/v1/auth/password": (Recipe(_plain),),
+    "PUT /api/v1/auth/password": (Recipe(lambda _: Call(json={"new_password": "a parrot on a unicycle"})),),
+    f"GET {_I}/sign-in-policy": (Recipe(_plain),),
+    f"PUT {_I}/sign-in-policy": (Recipe(lambda _: Call(json={"passwords": True})),),
     "DELETE /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor")),),
     f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
     f"GET {_I}/state": _state("person", "person"),

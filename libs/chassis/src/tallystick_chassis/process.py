@@ -28,6 +28,7 @@ from tallystick_chassis.directory import with_directory
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
+from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.service_client import ServiceClient
 from tallystick_chassis.http.session_memory import SessionMemory
 from tallystick_chassis.keystore import KeyStore
@@ -110,7 +111,14 @@ def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -
     """Return what the process holds. Connections are made when first needed."""
     keys = None
     if settings.keys_dsn is not None and settings.kek is not None:
-        keys = KeyStore.connect(settings.keys_dsn, service.name, settings.kek, ca_file=settings.ca_file, clock=clock)
+        keys = KeyStore.connect(
+            settings.keys_dsn,
+            service.name,
+            settings.kek,
+            ca_file=settings.ca_file,
+            clock=clock,
+            file=None if settings.kek_watched is None else KeyFile(settings.kek_watched),
+        )
     urls = {name: url for name in SERVICES if (url := settings.url_of(name)) is not None}
     return Runtime(
         service=service.name,

@@ -19,6 +19,7 @@ from tallystick_contracts.generated.identity import SessionEnd
 
 from tallystick_identity.errors import InvalidInput, UnknownReference
 from tallystick_identity.org_units.commands import in_reach
+from tallystick_identity.passwords.domain import IMPORTED_HASH
 from tallystick_identity.people.commands import Newcomer, People
 from tallystick_identity.people.domain import (
     MAX_EMAIL_LENGTH,
@@ -68,6 +69,7 @@ class ImportRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One person: ``org_unit`` is a path such as ``north/blue``, empty for the root; missing units are created.
 
     ``subtree`` says whether ``role`` covers the units below too; unless said it does so in the root unit only.
+    ``password_hash`` is taken over from another system, bcrypt of cost 12; it serves where the tenant has passwords.
     """
 
     org_unit: Annotated[str, msgspec.Meta(max_length=400)]
@@ -75,6 +77,7 @@ class ImportRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: Name
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     subtree: bool | None = None
+    password_hash: Annotated[str, msgspec.Meta(pattern=IMPORTED_HASH)] | None = None
 
 
 class ImportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -252,7 +255,7 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
 
 def _row(row: ImportRow) -> Row:
     subtree = row.org_unit == "" if row.subtree is None else row.subtree
-    return Row(row.org_unit, row.email, row.display_name, row.role, subtree=subtree)
+    return Row(row.org_unit, row.email, row.display_name, row.role, subtree=subtree, password_hash=row.password_hash)
 
 
 def _newcomer(data: NewPersonRequest, home: OrgUnitId) -> Newcomer:
