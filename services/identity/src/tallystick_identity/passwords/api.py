@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from litestar import Request, Response, get, put
 from tallystick_chassis.http.commands import require_key
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import ConcurrentChange
 from tallystick_chassis.scope import ALL_UNITS, Scope
 from tallystick_chassis.service import Principal
 from tallystick_contracts.capabilities import Capability
 
-from tallystick_identity.errors import SessionOver
+from tallystick_identity.errors import PasswordNotAccepted, PasswordsOff, SessionOver
 from tallystick_identity.passwords.commands import Passwords
 from tallystick_identity.passwords.domain import MAX_LENGTH
 from tallystick_identity.request_edge import origin_of
@@ -57,7 +59,11 @@ def password_routes(*, passwords: Passwords, csrf_key: bytes) -> list[Controller
         state = await passwords.state(tenant_scope, principal.name)
         return PasswordView(state.allowed, state.set_at)
 
-    @put(_PASSWORD, opt=_OWN | {"step_up": True}, status_code=200)
+    @put(
+        _PASSWORD,
+        opt=_OWN | {"step_up": True, REFUSES: (PasswordNotAccepted, PasswordsOff, ConcurrentChange)},
+        status_code=200,
+    )
     async def set_password(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal, data: NewPassword
     ) -> Response[PasswordSet]:

@@ -14,7 +14,14 @@ from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.pages import HTML, Pages
 from tallystick_chassis.http.problems import FieldError
 
-from tallystick_identity.errors import InvalidInput
+from tallystick_identity.errors import (
+    CodeNotAccepted,
+    CodeRequired,
+    InvalidInput,
+    LinkNotAccepted,
+    PasswordNotAccepted,
+    PasswordsOff,
+)
 from tallystick_identity.passwords.domain import MAX_LENGTH
 from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
 from tallystick_identity.request_edge import visit_of
@@ -34,6 +41,7 @@ NONCE_COOKIE = "__Host-tally_login"
 DEVICE_COOKIE = "__Host-tally_device"
 _DEVICE_MAX_AGE_S = 90 * 24 * 60 * 60
 _ONE_PROOF = "Send one proof: a link, a code, an address with its password, or a link with a new password"
+_NOT_PROVED = (LinkNotAccepted, CodeRequired, CodeNotAccepted, PasswordNotAccepted, PasswordsOff)
 
 Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Address = Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL_LENGTH)]
@@ -103,7 +111,7 @@ def sign_in_routes(
         binding = await door.ask(visit, slug=data.tenant, email=_email(data.email), purpose=purpose)
         return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(str(binding))])
 
-    @post("/api/v1/auth/verify", opt={"public": True, REFUSES: (LinkNotAccepted,)}, status_code=200)
+    @post("/api/v1/auth/verify", opt={"public": True, REFUSES: _NOT_PROVED}, status_code=200)
     async def verify(request: Request[Any, Any, Any], data: VerifyRequest) -> Response[VerifyAnswer]:
         """Prove who one is, by a link, a code or a password; or set a new password by a link. Each link works once."""
         visit = visit_of(request)

@@ -40,7 +40,9 @@ def sign_in_policy_routes(*, database: Database) -> list[ControllerRouterHandler
             return SignInPolicy(await has_passwords(tx))
 
     @put(_POLICY, opt={"capability": Capability.ROLES_WRITE, "step_up": True})
-    async def set_policy(request: Request[Any, Any, Any], tenant_scope: Scope, data: SignInPolicy) -> Response[bytes]:
+    async def set_policy(
+        request: Request[Any, Any, Any], tenant_scope: Scope, data: SignInPolicy
+    ) -> Response[SignInPolicy]:
         """Let the tenant's people sign in by password, or not; it holds from the next sign-in on."""
         # The policy is the whole tenant's: who holds `roles.write` in one unit only must not change it for all.
         if not in_reach(tenant_scope, [tenant_scope.root_unit]):
