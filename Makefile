@@ -101,7 +101,7 @@ lint: .venv ## Style, types, import contracts, event contracts, SQL
 	@[ -z "$(SQL)" ] || $(BIN)/sqlfluff lint -q --dialect postgres $(SQL)
 
 .PHONY: bench
-bench: .venv ## Measure; `make bench only=NAME` for one
+bench: chart-tools ## Measure; `make bench only=NAME` for one
 	$(BIN)/python -m bench $(if $(only),--only $(only))
 
 .PHONY: up down status
