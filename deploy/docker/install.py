@@ -27,7 +27,9 @@ def main() -> int:
         listed = Path("/build/requirements.txt")
         _uv("export", "-q", "--frozen", "--no-dev", "--no-editable", *packages, "-o", str(listed))
         _uv("venv", "--python", python, "/app")
-        _uv("pip", "install", "--python", "/app/bin/python", "--default-index", index, "-r", str(listed))
+        # The list is whole, and the workspace's own members must not be linked to a folder that the image lacks.
+        whole = ("--no-deps", "--no-sources")
+        _uv("pip", "install", *whole, "--python", "/app/bin/python", "--default-index", index, "-r", str(listed))
     return 0
 
 
