@@ -78,6 +78,25 @@ interop: .venv ## Install what other people's verifiers need (Go), so that their
 	  $(BIN)/uv export -q --frozen --only-group interop -o .venv/interop.txt; \
 	  [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; $(BIN)/uv pip install -q -r .venv/interop.txt; }
 
+# Helm and Kubernetes' schemas come out of wheels of 100 MB. Installed likewise.
+.PHONY: chart-tools
+chart-tools: .venv ## Install what the chart's tests need: Helm as a library, Kubernetes' schemas
+	@$(BIN)/python -c 'import helm_python, kubernetes_validate' 2>/dev/null || { \
+	  [ -z "$${PIP_CERT:-}" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
+	  index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}}"; \
+	  $(BIN)/uv export -q --frozen --only-group chart -o .venv/chart.txt; \
+	  [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; $(BIN)/uv pip install -q -r .venv/chart.txt; }
+
+.PHONY: chart-test
+chart-test: chart-tools ## Lint, render, validate and doubt the Helm chart
+	TALLY_CHART=required $(BIN)/pytest -p no:xdist tests/chart
+
+.PHONY: images images-smoke
+images: ## Build the five images; `make images BASE_IMAGE=… IMAGE_PREFIX=… IMAGE_TAG=…`
+	deploy/docker/build
+images-smoke: ## Run the images against Postgres and NATS; says so where Docker cannot run
+	deploy/docker/smoke
+
 .PHONY: lint
 lint: .venv ## Style, types, import contracts, event contracts, SQL
 	$(BIN)/ruff check
@@ -90,7 +109,7 @@ lint: .venv ## Style, types, import contracts, event contracts, SQL
 	@[ -z "$(SQL)" ] || $(BIN)/sqlfluff lint -q --dialect postgres $(SQL)
 
 .PHONY: bench
-bench: .venv ## Measure; `make bench only=NAME` for one
+bench: chart-tools ## Measure; `make bench only=NAME` for one
 	$(BIN)/python -m bench $(if $(only),--only $(only))
 
 .PHONY: up down status

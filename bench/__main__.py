@@ -18,6 +18,7 @@ from bench.measure import Measure, Result
 MODULES: Final = (
     "bench.append_one_log",
     "bench.append_growth",
+    "bench.chart_render",
     "bench.replay",
     "bench.revocation",
     "bench.session_check",

@@ -4,6 +4,7 @@ import typer
 
 from tallystick_cli.audit.commands import app as audit_app
 from tallystick_cli.bench.commands import app as bench_app
+from tallystick_cli.cluster.commands import register as register_cluster
 from tallystick_cli.operator.commands import register
 
 app = typer.Typer(
@@ -28,3 +29,4 @@ def _root() -> None:
 
 
 register(app)
+register_cluster(app)

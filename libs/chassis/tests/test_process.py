@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -104,20 +105,20 @@ class Processes:
         )
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(self._package), **own}
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "sample_service", *command],
-            env=self.environment(command[0]),
+            env=self.environment(command[0]) | more,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
 
-    def start(self, command: str) -> subprocess.Popen[str]:
+    def start(self, command: str, **more: str) -> subprocess.Popen[str]:
         child = subprocess.Popen(
             [sys.executable, "-m", "sample_service", command],
-            env=self.environment(command),
+            env=self.environment(command) | more,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -199,3 +200,72 @@ def test_a_process_refuses_to_serve_when_a_table_is_open(processes, databases):
     refused = processes.run("api")
     assert refused.returncode == 1
     assert "table events does not force row-level security" in refused.stderr
+
+
+@pytest.mark.control("EN-01")
+def test_a_process_says_in_its_last_words_why_it_cannot_start(processes, databases, tmp_path):
+    said = tmp_path / "termination-log"
+    right = processes.environment("api")["TALLY_DSN"]
+    user, _, rest = right.partition("@")
+    wrong = {
+        "database_password_refused: the database refuses the role's password; see TALLY_DSN": (
+            f"{user.rpartition(':')[0]}:canary@{rest}"
+        ),
+        "database_missing: there is no database of that name; see TALLY_DSN": f"{user}@{rest.partition('/')[0]}/gone",
+        "sslmode=require is not for the database at 127.0.0.1: use sslmode=verify-full": f"{right}?sslmode=require",
+    }
+    for words, dsn in wrong.items():
+        refused = processes.run("api", TALLY_DSN=dsn, TALLY_TERMINATION_LOG=str(said))
+        assert refused.returncode == 1
+        assert said.read_text() == refused.stderr.splitlines()[-1] == f"tallystick: {words}"
+        assert "canary" not in refused.stdout + refused.stderr
+    refused = processes.run("api", TALLY_PORT="", TALLY_TERMINATION_LOG=str(said))
+    assert refused.returncode == 2
+    assert said.read_text().startswith("tallystick: setting TALLY_PORT is missing")
+    refused = processes.run("migrate", TALLY_MIGRATE_DSN=f"{user}@{rest}", TALLY_TERMINATION_LOG=str(said))
+    assert refused.returncode == 1  # the runtime role owns nothing
+    assert databases.name not in said.read_text()
+
+
+def test_wait_ends_when_the_schema_has_come(processes):
+    waiting = processes.start("wait")
+    time.sleep(2)
+    assert waiting.poll() is None
+    assert processes.run("migrate").returncode == 0
+    waiting.communicate(timeout=20)
+    assert waiting.returncode == 0
+
+
+def test_a_release_that_was_rolled_back_leaves_a_newer_schema_alone(processes, databases):
+    assert processes.run("migrate").returncode == 0
+    run_sql(databases.servers, databases.name, ["update verification.alembic_version set version_num = '9999'"])
+    again = processes.run("migrate")
+    assert (again.returncode, "schema_is_newer" in again.stdout) == (0, True)
+    processes.start("api")
+    processes.wait_ready()
+
+
+def test_a_worker_answers_a_kubelet(processes):
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    assert processes.run("migrate").returncode == 0
+    child = processes.start("worker", TALLY_WORKER_PORT=str(port))
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answer = httpx.get(f"{url}/ready", trust_env=False)
+            break
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert (answer.status_code, answer.text) == (200, "ready\n")
+    assert httpx.get(f"{url}/live", trust_env=False).status_code == 200
+    assert httpx.get(f"{url}/metrics", trust_env=False).status_code == 404
+    with socket.create_connection(("127.0.0.1", port)) as rude:
+        rude.sendall(b"\x00" * 8_192)
+        rude.settimeout(10)
+        with contextlib.suppress(ConnectionResetError):
+            assert rude.recv(1) == b""
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=15)
+    assert child.returncode == 0

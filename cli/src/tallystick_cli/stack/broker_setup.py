@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Sequence
+from pathlib import Path
 
 import nats as nats_client
 from nats.errors import Error as NatsError
@@ -17,9 +18,10 @@ from tallystick_contracts.topology import (
     Durable,
 )
 
+from tallystick_cli.stack.accounts import ADMIN
 from tallystick_cli.stack.errors import ServerFailedError
 from tallystick_cli.stack.layout import Layout
-from tallystick_cli.stack.nats import ADMIN, Nats, seed_file
+from tallystick_cli.stack.nats import Nats, seed_file
 
 # A bound for the disk only: outboxes and the ledger are what keep events.
 _EVENT_MAX_AGE_S = 7 * 86_400
@@ -37,37 +39,44 @@ def set_up(layout: Layout, server: Nats) -> None:
     Raises:
         ServerFailedError: the server went away meanwhile.
     """
+    seed = seed_file(layout, ADMIN).read_text()
     try:
-        asyncio.run(_set_up(layout, server))
+        asyncio.run(put_topology(server.url, seed=seed, ca_file=layout.ca_file))
     except (NatsError, OSError) as error:
         msg = f"nats did not take its streams: {type(error).__name__}"
         raise ServerFailedError(msg) from error
 
 
-async def _set_up(layout: Layout, server: Nats) -> None:
+async def put_topology(url: str, *, seed: str, ca_file: Path, replicas: int = 1) -> None:
+    """Make or change streams and durables to what the topology says, each stream on `replicas` servers.
+
+    Raises:
+        NatsError: the server refuses, or went away meanwhile; `OSError` likewise.
+    """
     connection = await nats_client.connect(
-        server.url,
-        nkeys_seed_str=seed_file(layout, ADMIN).read_text(),
-        tls=ssl.create_default_context(cafile=str(layout.ca_file)),
+        url,
+        nkeys_seed_str=seed,
+        tls=ssl.create_default_context(cafile=str(ca_file)),
         allow_reconnect=False,
     )
     try:
         jetstream = connection.jetstream()
         for name, subjects in STREAM_SUBJECTS.items():
-            await _put_stream(jetstream, name, subjects)
+            await _put_stream(jetstream, name, subjects, replicas)
         for durable in DURABLES:
             await _put_durable(jetstream, durable)
     finally:
         await connection.close()
 
 
-async def _put_stream(jetstream: JetStreamContext, name: str, subjects: Sequence[str]) -> None:
+async def _put_stream(jetstream: JetStreamContext, name: str, subjects: Sequence[str], replicas: int) -> None:
     wanted = StreamConfig(
         name=name,
         subjects=list(subjects),
         storage=StorageType.FILE,
         max_age=RECEIPT_MAX_AGE_S if name == RECEIPT_STREAM else _EVENT_MAX_AGE_S,
         allow_atomic=True,
+        num_replicas=replicas,
     )
     try:
         await jetstream.stream_info(name)

@@ -1,12 +1,12 @@
 """A real SMTP server that delivers everything to one Maildir, so that links can be followed without a mail provider.
 
-`python -m tallystick_cli.stack.mail_sink PORT FOLDER`
+`python -m tallystick_cli.stack.mail_sink PORT FOLDER [--host ADDRESS]`
 """
 
+import argparse
 import asyncio
 import mailbox
 import signal
-import sys
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -32,13 +32,13 @@ class MaildirDelivery:
         return "250 delivered"
 
 
-async def serve(port: int, folder: Path) -> None:
-    """Serve on the loopback address until SIGTERM or SIGINT."""
+async def serve(port: int, folder: Path, host: str = LOOPBACK) -> None:
+    """Serve on `host` until SIGTERM or SIGINT."""
     delivery = MaildirDelivery(folder)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: SMTP(delivery, data_size_limit=_MAX_MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop),
-        LOOPBACK,
+        host,
         port,
     )
     stopped = asyncio.Event()
@@ -49,4 +49,9 @@ async def serve(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), Path(sys.argv[2])))
+    parser = argparse.ArgumentParser(prog="tallystick-mail")
+    parser.add_argument("port", type=int)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--host", default=LOOPBACK)
+    arguments = parser.parse_args()
+    asyncio.run(serve(arguments.port, arguments.folder, arguments.host))

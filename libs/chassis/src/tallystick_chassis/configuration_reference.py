@@ -61,6 +61,9 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "ledger_key": "the ledger's public checkpoint key, pinned: 32 bytes (Ed25519) in base64",
         "rate_limits": 'other limits for budgets by name, as a JSON object: `{"login.address": 5000}`; see rate limits',
         "trusted_proxies": "networks whose `X-Forwarded-For` is believed, with commas between; unset, no header is",
+        "worker_port": "port on which the worker answers `/live` and `/ready`, over plain HTTP, for a kubelet; "
+        "unset, it listens nowhere",
+        "termination_log": "file that gets the reason when the process cannot start, such as `/dev/termination-log`",
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
         "purge_dsn": "`postgresql://` address of the role that deletes dropped logs' rows; for the worker only",
         "audit_retention_months": "how long an audit log is kept after its month",

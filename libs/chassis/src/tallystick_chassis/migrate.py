@@ -18,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from tallystick_chassis.database import connection_arguments
+from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,10 +61,21 @@ def _upgrade(connection: Connection, scripts: ScriptDirectory, service: str) -> 
             # One migrator at a time; the lock ends with the transaction, so that it also holds behind a pooler.
             connection.execute(text("select pg_advisory_xact_lock(hashtext(:name))"), {"name": f"tallystick-{service}"})
             connection.execute(text(f"set local role tally_{service}_owner"))
+            if _is_newer(connection, scripts, service):
+                get_log().warning("schema_is_newer")
+                return
             environment.run_migrations()
             connection.execute(
                 text(f"grant select on {service}.{VERSION_TABLE} to tally_{service}_app, tally_{service}_duty")
             )
+
+
+def _is_newer(connection: Connection, scripts: ScriptDirectory, service: str) -> bool:
+    """Say whether the schema stands at a revision that this release does not know."""
+    if connection.execute(text("select to_regclass(:name)"), {"name": f"{service}.{VERSION_TABLE}"}).scalar() is None:
+        return False
+    revision = connection.execute(text(f"select version_num from {service}.{VERSION_TABLE}")).scalar()  # noqa: S608 - the service's own name, a constant
+    return revision is not None and revision not in {script.revision for script in scripts.walk_revisions()}
 
 
 async def migrate(
@@ -71,7 +83,8 @@ async def migrate(
 ) -> None:
     """Bring the service's schema to the newest revision, in one transaction.
 
-    ``dsn`` is that of the service's migrator. Running it again changes nothing.
+    ``dsn`` is that of the service's migrator. Running it again changes nothing, and so does running it on a schema of
+    a newer release: a release that was rolled back lives on with it.
 
     Raises:
         MigrationError: if the package has no migrations.

@@ -1,4 +1,4 @@
-"""A service's process: ``api``, ``worker``, ``migrate``, ``dlq``, ``openapi``, and the service's own commands.
+"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, ``openapi``, and the service's own commands.
 
 Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
 new requests are sent here, then what runs is finished; ten seconds at most.
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 import uvloop
-from sqlalchemy.exc import SQLAlchemyError
 from tallystick_contracts.topology import EPOCH_FOLLOWERS, SERVICES
 
 from tallystick_chassis.clock import utc_now
@@ -29,6 +28,7 @@ from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
 from tallystick_chassis.http.key_file import KeyFile
+from tallystick_chassis.http.probe_port import probe_port
 from tallystick_chassis.http.service_client import ServiceClient
 from tallystick_chassis.http.session_memory import SessionMemory
 from tallystick_chassis.keystore import KeyStore
@@ -37,6 +37,7 @@ from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.self_test import SelfTestError, self_test
 from tallystick_chassis.service import Runtime
 from tallystick_chassis.settings import MigrateSettings, Settings, SettingsError, load_settings
+from tallystick_chassis.start_up import StartError, complain, wait_for_database
 from tallystick_chassis.telemetry import configure_logging, configure_tracing, get_log, traced
 
 if TYPE_CHECKING:
@@ -48,13 +49,12 @@ if TYPE_CHECKING:
 
 GRACE_S = 8
 DATABASE_WAIT_S = 30.0
+WAIT_S = 600.0
+"""How long `wait` waits for a database and its migrations, which may be coming up beside us."""
 POOL_SIZE = 10
 DUTY_POOL_SIZE = 4
+_WAIT_POLL_S = 1.0
 _DONE, _FAILED, _MISUSED = 0, 1, 2
-
-
-class StartError(Exception):
-    """The process cannot start; the message is one line for the operator."""
 
 
 def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -64,9 +64,9 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(service: Service, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run the process that ``arguments`` name and return its exit code."""
-    commands = ("api", "worker", "migrate", "openapi", *_commands(service))
+    commands = ("api", "worker", "migrate", "wait", "openapi", *_commands(service))
     if not arguments or arguments[0] not in commands:
-        return _complain([f"usage: python -m {service.package} {'|'.join(commands)}"], _MISUSED)
+        return complain([f"usage: python -m {service.package} {'|'.join(commands)}"], _MISUSED, environment)
     command, rest = arguments[0], arguments[1:]
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -79,21 +79,21 @@ def run(service: Service, arguments: Sequence[str], environment: Mapping[str, st
             configure_tracing(service=service.name, process=command, endpoint=settings.otlp_endpoint)
             return runner.run(_serve(service, settings, command, rest))
     except SettingsError as error:
-        return _complain(error.problems, _MISUSED)
+        return complain(error.problems, _MISUSED, environment)
     except (StartError, SelfTestError, RouteDeclarationError, MigrationError, InsecureConnectionError) as error:
-        return _complain([str(error)], _FAILED)
+        return complain([str(error)], _FAILED, environment)
     except Exception as error:  # noqa: BLE001 - the edge of the process: one line, the places in the log
         get_log().critical("process_failed", exc_info=True)
-        return _complain([f"{command} failed: {type(error).__name__}"], _FAILED)
-
-
-def _complain(lines: Sequence[str], exit_code: int) -> int:
-    for line in lines:
-        sys.stderr.write(f"tallystick: {line}\n")
-    return exit_code
+        return complain([f"{command} failed: {type(error).__name__}"], _FAILED, environment)
 
 
 async def _migrate(service: Service, settings: MigrateSettings) -> int:
+    stop = _stop_on_signal()
+    waiting = Database(settings.migrate_dsn, service.name, pool_size=1, ca_file=settings.ca_file)
+    try:
+        await wait_for_database(waiting.ping, stop, setting="TALLY_MIGRATE_DSN", timeout_s=DATABASE_WAIT_S)
+    finally:
+        await waiting.dispose()
     await migrate(settings.migrate_dsn, service=service.name, package=service.package, ca_file=settings.ca_file)
     if settings.keys_migrate_dsn is not None:
         await migrate(
@@ -151,7 +151,9 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
             await self_test(runtime.database, service.guards)
             return await own(runtime, arguments)
         stop = _stop_on_signal()
-        await _wait_for_database(runtime, stop)
+        if command == "wait":
+            return await _wait_for_migrations(service, runtime, stop)
+        await wait_for_database(runtime.database.ping, stop, setting="TALLY_DSN", timeout_s=DATABASE_WAIT_S)
         if stop.is_set():
             return _DONE
         await self_test(runtime.database, service.guards)
@@ -164,7 +166,9 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
             from tallystick_chassis.worker import run_worker  # noqa: PLC0415 - the API process needs no NATS client
 
             handlers = {name: traced(handler) for name, handler in with_directory(wiring.handlers).items()}
-            await run_worker(runtime, replace(wiring, handlers=handlers), stop)
+            readiness = Readiness({**_checks(service, runtime), **wiring.readiness})
+            async with probe_port(settings.host, settings.worker_port, readiness):
+                await run_worker(runtime, replace(wiring, handlers=handlers), stop)
         get_log().info("stopped")
         return _DONE
     finally:
@@ -183,19 +187,18 @@ def _stop_on_signal() -> asyncio.Event:
     return stop
 
 
-async def _wait_for_database(runtime: Runtime, stop: asyncio.Event) -> None:
-    """Wait until the database answers, for half a minute: it may be starting beside us."""
-    deadline = asyncio.get_running_loop().time() + DATABASE_WAIT_S
-    while not stop.is_set():
-        try:
-            await runtime.database.ping()
-        except (OSError, TimeoutError, SQLAlchemyError) as error:
-            if asyncio.get_running_loop().time() > deadline:
-                message = f"the database does not answer ({type(error).__name__}); see TALLY_DSN"
-                raise StartError(message) from error
-            await asyncio.sleep(0.2)
-        else:
-            return
+async def _wait_for_migrations(service: Service, runtime: Runtime, stop: asyncio.Event) -> int:
+    """Wait until the database answers and its schema is not behind the code."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + WAIT_S
+    await wait_for_database(runtime.database.ping, stop, setting="TALLY_DSN", timeout_s=WAIT_S)
+    readiness = Readiness(_checks(service, runtime))
+    while not stop.is_set() and (failing := await readiness.failing()):
+        if loop.time() > deadline:
+            message = f"schema_behind: the database is not what this release needs ({', '.join(failing)}); see migrate"
+            raise StartError(message)
+        await asyncio.sleep(_WAIT_POLL_S)
+    return _DONE
 
 
 async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> None:

@@ -113,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ledger_origin: str | None = None
     rate_limits: BudgetLimits | None = None
     trusted_proxies: Networks | None = None
+    worker_port: int | None = None
+    termination_log: str | None = None
 
     def url_of(self, service: str) -> str | None:
         """Return another service's https base, without a slash at its end; ``None`` where it is not known."""
@@ -127,6 +129,7 @@ class MigrateSettings(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: Path
     keys_migrate_dsn: Secret | None = None
     log_level: str = "INFO"
+    termination_log: str | None = None
 
 
 S = TypeVar("S", bound=msgspec.Struct)

@@ -1,0 +1,58 @@
+"""Does an installation work from where its pods are? Asked over TLS, trusting the installation's authority alone."""
+
+import http.client
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+_TIMEOUT_S = 10.0
+_STRANGERS = {
+    "identity": ("/api/v1/identity/people", http.client.UNAUTHORIZED),
+    "assessment": ("/api/v1/assessment/evaluations", http.client.UNAUTHORIZED),
+    "ledger": ("/api/v1/ledger/logs", http.client.UNAUTHORIZED),
+    "privacy-worker": ("/api/v1/compliance/erasures", http.client.UNAUTHORIZED),
+    "verification": ("/certs/verify/made-up-by-helm-test", http.client.NOT_FOUND),
+}
+"""What a stranger asks of each service, and what it must answer."""
+
+
+def wrong_with(urls: Mapping[str, str], ca_file: Path, session_keys: Path) -> list[str]:
+    """Return what is wrong, a sentence each; empty when all is well. `urls` has each service's base."""
+    context = ssl.create_default_context(cafile=str(ca_file))
+    return [found for service, url in urls.items() for found in _wrong_with(service, url, context, session_keys)]
+
+
+def _wrong_with(service: str, url: str, context: ssl.SSLContext, session_keys: Path) -> Iterator[str]:
+    try:
+        status, body = _get(url, "/ready", context)
+        if status != http.client.OK:
+            yield f"{service} is not ready (HTTP {status}): {body[:200].decode(errors='replace')}"
+            return
+        path, expected = _STRANGERS[service]
+        status, _ = _get(url, path, context)
+        if status != expected:
+            yield f"{service} answers a stranger's GET {path} with HTTP {status} instead of {expected}"
+        if service == "identity":
+            _, body = _get(url, "/.well-known/jwks.json", context)
+            if _key_ids(body) != _key_ids(session_keys.read_bytes()):
+                yield "identity signs with other session keys than the services trust: restart it, or see the ConfigMap"
+    except (OSError, http.client.HTTPException) as error:
+        yield f"{service} does not answer at {url} ({type(error).__name__})"
+
+
+def _get(url: str, path: str, context: ssl.SSLContext) -> tuple[int, bytes]:
+    parts = urlsplit(url)
+    connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT_S, context=context)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def _key_ids(keys: bytes) -> set[str]:
+    return {key["kid"] for key in msgspec.json.decode(keys)["keys"]}

@@ -1,0 +1,195 @@
+"""The credentials of an installation: what is missing is made, what is there is never changed.
+
+A pure function from what a cluster holds to what it should hold. Two kinds of values: *keys* (passwords, seeds, keys)
+are made once and kept for ever, for with a lost key goes what it opened or signed; *derived* values (addresses with a
+password in them, hashes, public halves) follow from keys and the plan, and are brought up to date.
+
+A Secret that somebody else made (it lacks our label) is read and never written.
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+import msgspec
+from tallystick_contracts.topology import ServiceName
+
+from tallystick_cli.cluster.certificates import ensure_authority, ensure_server
+from tallystick_cli.cluster.errors import ClusterError
+from tallystick_cli.cluster.plan import FOLDERS, NATS, POSTGRES, Plan, purges, stores_keys
+from tallystick_cli.stack import secret_files
+from tallystick_cli.stack.accounts import ADMIN, USERS
+from tallystick_cli.stack.nats import make_seed, public_key_of
+
+MANAGED_BY = "tallystick-credentials"
+"""The value of `app.kubernetes.io/managed-by` on what is made here, and on nothing else."""
+
+_KEY_BYTES = 32
+SUPERUSER = "postgres"
+
+
+@dataclass(slots=True)
+class Held:
+    """One Secret or ConfigMap: its data, and whether it may be written."""
+
+    data: dict[str, bytes] = field(default_factory=dict)
+    ours: bool = True
+    public: bool = False
+    """A ConfigMap: nothing in it is secret."""
+    type: str = "Opaque"
+
+
+Objects = dict[str, Held]
+"""Objects by name."""
+
+
+def fill(plan: Plan, found: Mapping[str, Held]) -> Objects:
+    """Return what there should be, from what there is.
+
+    Raises:
+        ClusterError: a Secret that is not ours lacks something.
+    """
+    objects = {name: Held(dict(one.data), one.ours, one.public, one.type) for name, one in found.items()}
+    desk = _Desk(plan, objects)
+    desk.infrastructure()
+    for service in ServiceName:
+        desk.service(service)
+    desk.clients()
+    desk.public()
+    return objects
+
+
+class _Desk:
+    def __init__(self, plan: Plan, objects: Objects) -> None:
+        self._plan = plan
+        self._objects = objects
+
+    def infrastructure(self) -> None:
+        plan = self._plan
+        if plan.certificates:
+            ensure_authority(self._at("authority"))
+            for folder in FOLDERS.values():
+                self._server(folder)
+        self._key(self._at("nats-admin"), "nats-admin", "seed", make_seed)
+        if plan.nats_embedded:
+            self._server(NATS)
+        if plan.postgres.embedded:
+            self._server(POSTGRES)
+            password = self._key(self._at(POSTGRES), POSTGRES, "password", _password)
+            self._derive(POSTGRES, "admin-dsn", self._dsn(SUPERUSER, password, "postgres"))
+
+    def service(self, service: ServiceName) -> None:
+        folder = FOLDERS[service]
+        self._role(f"{folder}-migrate", service, "migrate", "migrate-dsn", "keys-migrate-dsn")
+        own = self._at(folder)
+        self._role(folder, service, "app", "dsn", "keys-dsn")
+        self._role(folder, service, "duty", "duty-dsn")
+        if purges(service):
+            self._role(folder, service, "purge", "purge-dsn")
+        self._key(own, folder, "nats-seed", make_seed)
+        self._key(own, folder, "client-secret", _password)
+        if stores_keys(service):
+            self._key(own, folder, "kek.json", _key_encryption_keys)
+        if service is ServiceName.IDENTITY:
+            self._key(own, folder, "session-keys.json", secret_files.make_session_keys)
+            self._key(own, folder, "csrf-key", _random_key)
+            self._key(own, folder, "blind-index-key", _random_key)
+        if service is ServiceName.LEDGER:
+            self._key(own, folder, "checkpoint-key", _random_key)
+
+    def clients(self) -> None:
+        """Tell identity the hashes of the services' secrets."""
+        hashes = {
+            str(service): hashlib.sha256(self._at(folder).data["client-secret"]).hexdigest()
+            for service, folder in FOLDERS.items()
+        }
+        self._derive(FOLDERS[ServiceName.IDENTITY], "clients.json", msgspec.json.encode(hashes, order="sorted"))
+
+    def public(self) -> None:
+        """Write down what everybody may know: whom to trust, and the public halves."""
+        own = self._at("authority").data.get("tls.crt", b"") if self._plan.certificates else b""
+        extra = self._plan.extra_authorities.encode()
+        identity, ledger = (self._at(FOLDERS[each]) for each in (ServiceName.IDENTITY, ServiceName.LEDGER))
+        trust = self._at("trust", public=True)
+        if trust.ours:
+            trust.data |= {
+                "ca.crt": b"\n".join(part.strip() for part in (own, extra) if part.strip()) + b"\n",
+                "session-jwks.json": secret_files.public_session_keys(identity.data["session-keys.json"]),
+                "ledger-key": secret_files.public_key_of(base64.b64decode(ledger.data["checkpoint-key"])).encode(),
+            }
+        users = self._at("nats-users", public=True)
+        if users.ours:
+            for user in USERS:
+                users.data[f"NKEY_{user.upper()}"] = public_key_of(self._seed(user)).encode()
+
+    def _seed(self, user: str) -> bytes:
+        if user == ADMIN:
+            return self._at("nats-admin").data["seed"].strip()
+        return self._at(FOLDERS[ServiceName(user)]).data["nats-seed"].strip()
+
+    def _server(self, part: str) -> None:
+        plan = self._plan
+        service = f"{plan.prefix}-{part}"
+        names = (
+            service,
+            f"{service}.{plan.namespace}",
+            f"{service}.{plan.namespace}.svc",
+            f"{service}.{plan.namespace}.svc.cluster.local",
+            f"*.{service}.{plan.namespace}.svc",
+            "localhost",
+        )
+        held = self._at(f"{part}-tls")
+        held.type = "kubernetes.io/tls"
+        if held.ours:
+            ensure_server(self._at("authority").data, held, part, names)
+
+    def _role(self, part: str, service: ServiceName, kind: str, name: str, keys_name: str | None = None) -> None:
+        held = self._at(part)
+        if not held.ours and name in held.data:
+            return  # whoever wrote the address knows the role's password
+        password = self._key(held, part, f"{kind}-password", _password)
+        role, postgres = f"tally_{service}_{kind}", self._plan.postgres
+        self._derive(part, name, self._dsn(role, password, postgres.database))
+        if keys_name is not None and stores_keys(service):
+            self._derive(part, keys_name, self._dsn(role, password, postgres.keys_database))
+
+    def _dsn(self, role: str, password: bytes, database: str) -> bytes:
+        postgres = self._plan.postgres
+        host = self._plan.host(POSTGRES) if postgres.embedded else postgres.host
+        return f"postgresql://{role}:{quote(password.decode(), safe='')}@{host}:{postgres.port}/{database}".encode()
+
+    def _at(self, part: str, *, public: bool = False) -> Held:
+        return self._objects.setdefault(self._plan.name(part), Held(public=public))
+
+    def _key(self, held: Held, part: str, name: str, make: Callable[[], bytes]) -> bytes:
+        if not held.data.get(name):
+            self._refuse_foreign(held, part, name)
+            held.data[name] = make()
+        return held.data[name]
+
+    def _derive(self, part: str, name: str, value: bytes) -> None:
+        held = self._at(part)
+        if held.ours:
+            held.data[name] = value
+        elif not held.data.get(name):
+            self._refuse_foreign(held, part, name)
+
+    def _refuse_foreign(self, held: Held, part: str, name: str) -> None:
+        if not held.ours:
+            msg = f"the Secret {self._plan.name(part)} was not made here and lacks {name}: add it, or delete the Secret"
+            raise ClusterError(msg)
+
+
+def _password() -> bytes:
+    return secrets.token_urlsafe(_KEY_BYTES).encode()
+
+
+def _random_key() -> bytes:
+    return base64.b64encode(secrets.token_bytes(_KEY_BYTES))
+
+
+def _key_encryption_keys() -> bytes:
+    return msgspec.json.encode({"1": _random_key().decode()})

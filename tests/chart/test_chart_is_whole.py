@@ -1,0 +1,337 @@
+"""What the manifests say of one another holds: variables, files, ports, labels, arrows, hooks, credentials."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from chart.render import CHART, render, scenarios
+from tallystick_chassis.configuration_reference import services_settings
+from tallystick_chassis.settings import MigrateSettings, setting_names
+from tallystick_cli.cluster.credentials import fill
+from tallystick_cli.cluster.plan import Plan
+from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
+
+SCENARIOS = scenarios()
+SETTINGS = services_settings()
+ROOT = CHART.parents[2]
+
+every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
+
+
+def processes(release):
+    """Yield each service's containers: service, process, container, its pod's spec."""
+    for name, spec, container in release.containers():
+        command = container.get("command", [])
+        if command[:2] == ["python", "-m"] and command[3] in {"api", "worker", "wait", "migrate"}:
+            package = command[2].removeprefix("tallystick_").replace("_", "-")
+            yield package, command[3], container, spec, name
+
+
+@every_scenario
+def test_every_variable_is_a_setting_and_every_setting_is_given(releases, scenario):
+    seen = set()
+    for service, process, container, _, _ in processes(releases[scenario]):
+        known = setting_names(MigrateSettings if process == "migrate" else SETTINGS[service])
+        given = [one["name"] for one in container["env"] if one["name"].startswith("TALLY_")]
+        assert len(given) == len(set(given))
+        bare = {name if name in known else name.removesuffix("_FILE") for name in given}
+        assert bare <= set(known), f"{service} {process} reads no {bare - set(known)}"
+        assert {name for name, needed in known.items() if needed} <= bare
+        seen.add((service, process))
+    assert {one for one in seen if one[1] != "wait"} == {
+        (service, process) for service in SETTINGS for process in ("api", "worker", "migrate")
+    }
+
+
+def test_a_process_has_no_secret_that_is_not_its_own(releases):
+    for service, process, container, spec, _ in processes(releases["external"]):
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        files = {
+            item["key"]
+            for volume in spec["volumes"]
+            if volume["name"] in mounted and "secret" in volume
+            for item in volume["secret"].get("items", ())
+        }
+        assert ("purge-dsn" in files) == ((service, process) == ("ledger", "worker"))
+        assert ("migrate-dsn" in files) == (process == "migrate")
+        assert ("checkpoint-key" in files) == (service == "ledger" and process != "migrate")
+        assert ("session-keys.json" in files) == (service == "identity" and process != "migrate")
+        assert not any("value" in one and "postgresql://" in one["value"] for one in container["env"])
+
+
+@every_scenario
+def test_every_file_that_a_variable_names_is_mounted(releases, scenario):
+    for service, process, container, spec, name in processes(releases[scenario]):
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        for variable in container["env"]:
+            value = variable.get("value", "")
+            if not value.startswith("/etc/tallystick/"):
+                continue
+            folder, _, file = value.rpartition("/")
+            volume = mounts.get(folder) or mounts[value]
+            items = volume.get("secret", {}).get("items")
+            if items is not None and folder in mounts:
+                assert file in {item["path"] for item in items}, f"{name}: {value} ({service} {process})"
+
+
+@pytest.mark.parametrize("scenario", ["embedded", "external", "traefik", "cloudnativepg"])
+def test_the_credentials_job_makes_every_object_and_key_that_pods_mount(releases, scenario):
+    release = releases[scenario]
+    plan = msgspec.json.decode(release.one("ConfigMap", "-credentials")["data"]["plan.json"], type=Plan)
+    made = fill(plan, {})
+    brought = {"pg-admin", "tally-pg-superuser", "tally-pg-ca", "nats-tls", "tally-tallystick-ledger-checkpoint-keys"}
+    rendered = {m["metadata"]["name"] for m in release.of("ConfigMap")}
+    wanted = set()
+    for _, pod in release.pods():
+        for volume in pod["spec"].get("volumes", ()):
+            sources = [volume, *volume.get("projected", {}).get("sources", ())]
+            for source in sources:
+                if "secret" in source:
+                    name = source["secret"].get("secretName") or source["secret"]["name"]
+                    wanted |= {(name, item["key"]) for item in source["secret"].get("items", [{"key": None}])}
+                if "configMap" in source and source["configMap"]["name"] not in rendered:
+                    wanted.add((source["configMap"]["name"], None))
+        for container in pod["spec"]["containers"]:
+            wanted |= {(one["configMapRef"]["name"], None) for one in container.get("envFrom", ())}
+    assert len(wanted) > 40
+    for name, key in wanted:
+        if name not in brought:
+            assert name in made
+            assert key is None or made[name].data.get(key)
+    role = release.one("Role", "-credentials")
+    allowed = {name for rule in role["rules"] for name in rule.get("resourceNames", ())}
+    assert set(made) <= allowed
+    assert not any(set(rule["verbs"]) - {"create", "get", "update"} for rule in role["rules"])
+
+
+def test_hooks_depend_on_nothing_that_is_no_hook(releases):
+    for release in releases.values():
+        hooks, rest = [], set()
+        for manifest in release.manifests:
+            if "pre-install" in manifest["metadata"].get("annotations", {}).get("helm.sh/hook", ""):
+                hooks.append(manifest)
+            elif manifest["kind"] in {"ConfigMap", "ServiceAccount", "PersistentVolumeClaim"}:
+                rest.add(manifest["metadata"]["name"])
+        weights = {}
+        for hook in hooks:
+            weights[f"{hook['kind']}/{hook['metadata']['name']}"] = int(
+                hook["metadata"]["annotations"]["helm.sh/hook-weight"]
+            )
+            assert hook["metadata"]["annotations"]["helm.sh/hook-delete-policy"] == (
+                "before-hook-creation,hook-succeeded"
+            )
+            spec = hook.get("spec", {}).get("template", {}).get("spec", {})
+            named = {spec.get("serviceAccountName")} | {
+                volume.get("configMap", {}).get("name") or volume.get("persistentVolumeClaim", {}).get("claimName")
+                for volume in spec.get("volumes", ())
+            }
+            assert named & rest == set(), hook["metadata"]["name"]
+        job = [weight for name, weight in weights.items() if name.startswith("Job/") and "credentials" in name]
+        before = [w for name, w in weights.items() if "credentials" in name and not name.startswith("Job/")]
+        after = [w for name, w in weights.items() if "credentials" not in name]
+        assert all(one < job[0] for one in before)
+        assert not job or all(one > job[0] for one in after)
+
+
+def test_an_external_database_is_migrated_before_services_start_and_an_embedded_one_is_waited_for(releases):
+    for name, release in releases.items():
+        (job,) = [m for m in release.of("Job") if "-database" in m["metadata"]["name"]]
+        embedded = "StatefulSet" in {
+            m["kind"] for m in release.manifests if m["metadata"]["name"].endswith("-postgres")
+        }
+        assert ("helm.sh/hook" in job["metadata"]["annotations"]) != embedded, name
+        waits = [one for one in processes(release) if one[1] == "wait"]
+        assert len(waits) == (10 if embedded else 0)
+
+
+@every_scenario
+def test_every_pod_is_restricted(releases, scenario):
+    for name, pod in releases[scenario].pods():
+        spec = pod["spec"]
+        assert spec["automountServiceAccountToken"] == (name.endswith("-credentials")), name
+        assert spec["enableServiceLinks"] is False
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] == security["fsGroup"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert all(
+            set(volume) - {"name"} <= {"secret", "configMap", "emptyDir", "projected", "persistentVolumeClaim"}
+            for volume in spec.get("volumes", ())
+        )
+    for name, _, container in releases[scenario].containers():
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert container["resources"]["limits"]["memory"], name
+        assert container["resources"]["requests"]["cpu"], name
+        assert container["terminationMessagePath"] == "/dev/termination-log"
+
+
+@every_scenario
+def test_selectors_and_ports_meet(releases, scenario):
+    release = releases[scenario]
+    pods = [(name, pod["metadata"]["labels"], pod["spec"]) for name, pod in release.pods()]
+
+    def selected(labels):
+        return [spec for _, own, spec in pods if labels.items() <= own.items()]
+
+    for service in release.of("Service"):
+        found = selected(service["spec"]["selector"])
+        assert len(found) == 1, service["metadata"]["name"]
+        names = {port["name"] for container in found[0]["containers"] for port in container["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+    for budget in release.of("PodDisruptionBudget"):
+        assert len(selected(budget["spec"]["selector"]["matchLabels"])) == 1
+    for policy in release.of("NetworkPolicy"):
+        jobs = policy["metadata"]["name"].endswith("streams-job")
+        assert selected(policy["spec"]["podSelector"]["matchLabels"]) or jobs
+    for name, _, container in release.containers():
+        ports = {port["name"] for port in container.get("ports", ())}
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = container.get(probe, {})
+            port = asked.get("httpGet", asked.get("tcpSocket", {})).get("port")
+            assert port is None or port in ports, name
+    deployments = {m["metadata"]["name"] for m in release.of("Deployment")}
+    for scaler in release.of("HorizontalPodAutoscaler", "ScaledObject"):
+        assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
+        target = next(m for m in release.of("Deployment") if m["metadata"]["name"] == scaler["metadata"]["name"])
+        assert "replicas" not in target["spec"]
+
+
+@pytest.mark.parametrize("scenario", ["embedded", "external", "everything"])
+def test_every_call_has_an_arrow_and_every_arrow_a_call(releases, scenario):
+    release = releases[scenario]
+    policies = {}
+    for policy in release.of("NetworkPolicy"):
+        component = policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+        policies[component] = policy["spec"]
+
+    def peers(rules, key):
+        return {
+            peer["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
+            for rule in rules
+            for peer in rule[key]
+            if "podSelector" in peer
+        } - {None}
+
+    called = set()
+    for service, process, container, _, _ in processes(release):
+        if process not in {"api", "worker"}:
+            continue
+        urls = [one["value"] for one in container["env"] if re.fullmatch(r"TALLY_URL_\w+", one["name"])]
+        inside = {re.match(r"https://tally-(?:tallystick-)?([\w-]+)\.exams\.svc:", url) for url in urls} - {None}
+        targets = {f"{match[1]}-api" for match in inside}
+        allowed = peers(policies[f"{service}-{process}"]["egress"], "to")
+        assert targets == {peer for peer in allowed if peer.endswith("-api")}
+        called |= {(f"{service}-{process}", target) for target in targets}
+    for service in SETTINGS:
+        callers = peers(policies[f"{service}-api"]["ingress"], "from") - {"test"}
+        assert callers == {caller for caller, target in called if target == f"{service}-api"}
+        assert "ingress" not in policies[f"{service}-worker"]
+    text = json.dumps(release.of("NetworkPolicy"))
+    assert "0.0.0.0/0" not in text
+
+
+def test_every_route_lies_on_one_path(releases):
+    paths = {}
+    for ingress in releases["external"].of("Ingress"):
+        service = ingress["metadata"]["labels"]["app.kubernetes.io/component"]
+        for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+            assert path["backend"]["service"]["name"].endswith(f"-{service}")
+            assert path["path"] not in paths
+            paths[path["path"]] = service
+    text = Path(ROOT / "docs/reference/routes.md").read_text()
+    sections = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    found = set()
+    for section in sections:
+        service = SERVICE_FOLDERS[ServiceName(section.split()[0])]
+        for route in re.findall(r"\| `[A-Z]+ (/\S*)`", section):
+            if route in {"/ready", "/api/v1/health"}:
+                continue  # for kubelets
+            owners = {owner for path, owner in paths.items() if (route + "/").startswith(path + "/")}
+            assert owners == {service}, route
+            found.add(service)
+    assert found == set(SETTINGS)
+    gateway = {
+        match["path"]["value"]: route["metadata"]["labels"]["app.kubernetes.io/component"]
+        for route in releases["everything"].of("HTTPRoute")
+        for match in route["spec"]["rules"][0]["matches"]
+    }
+    assert gateway == paths
+
+
+@pytest.mark.control("EN-01")
+def test_the_edge_speaks_tls_and_says_so(releases):
+    for ingress in (*releases["external"].of("Ingress"), *releases["traefik"].of("Ingress")):
+        hosts = {rule["host"] for rule in ingress["spec"]["rules"]}
+        assert {host for entry in ingress["spec"]["tls"] for host in entry["hosts"]} == hosts
+        assert all(entry["secretName"] for entry in ingress["spec"]["tls"])
+    for ingress in releases["external"].of("Ingress"):
+        notes = ingress["metadata"]["annotations"]
+        assert notes["nginx.ingress.kubernetes.io/force-ssl-redirect"] == "true"
+        assert notes["nginx.ingress.kubernetes.io/backend-protocol"] == "HTTPS"
+        assert notes["nginx.ingress.kubernetes.io/proxy-ssl-verify"] == "on"
+        service = ingress["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert notes["nginx.ingress.kubernetes.io/proxy-ssl-name"] == f"tally-tallystick-{service}.exams.svc"
+    (options,) = releases["traefik"].of("TLSOption")
+    assert options["spec"]["minVersion"] == "VersionTLS13"
+    (header,) = releases["traefik"].of("Middleware")
+    assert header["spec"]["headers"]["stsSeconds"] >= 31_536_000
+    for route in releases["everything"].of("HTTPRoute"):
+        (rule,) = route["spec"]["rules"]
+        assert "Strict-Transport-Security" in json.dumps(rule["filters"])
+    assert len(releases["everything"].of("BackendTLSPolicy")) == 5
+
+
+@pytest.mark.control("EN-01")
+def test_nothing_inside_speaks_plain_text(releases):
+    for release in releases.values():
+        for _, process, container, _, _ in processes(release):
+            values = {one["name"]: one.get("value", "") for one in container["env"]}
+            assert values.get("TALLY_NATS_URL", "tls://").startswith("tls://")
+            assert all(value.startswith("https://") for name, value in values.items() if name.startswith("TALLY_URL_"))
+            if process == "api":
+                assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    data = releases["embedded"].one("ConfigMap", "-postgres")["data"]["pg_hba.conf"]
+    assert [line.split()[0] for line in data.splitlines() if line and line[0] != "#"] == ["local", "hostssl"]
+
+
+def test_a_pod_has_time_to_drain(releases):
+    for release in releases.values():
+        for service, process, container, spec, _ in processes(release):
+            if process in {"api", "worker"}:
+                drain = next(float(one["value"]) for one in container["env"] if one["name"] == "TALLY_DRAIN_S")
+                assert spec["terminationGracePeriodSeconds"] >= drain + 15, service
+
+
+def test_the_ledgers_pods_share_the_node_of_their_volume(releases):
+    trial = [
+        m["spec"]["template"]["spec"]
+        for m in releases["embedded"].of("Deployment")
+        if "-ledger-" in m["metadata"]["name"]
+    ]
+    assert len(trial) == 2
+    assert all("podAffinity" in spec["affinity"] for spec in trial)
+    shared = releases["everything"].one("Deployment", "-ledger-api")["spec"]["template"]["spec"]
+    assert "affinity" not in shared
+    claim = releases["embedded"].one("PersistentVolumeClaim", "-high-water")
+    assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_notes_say_what_next(releases):
+    for release in releases.values():
+        assert "python -m tallystick_identity init" in release.notes
+    assert "/mail/box/new" in releases["embedded"].notes
+    assert "There is no way in from outside" in releases["embedded"].notes
+    assert "There is no way in from outside" not in releases["external"].notes
+
+
+def test_an_upgrade_renders_like_an_install():
+    for values in SCENARIOS.values():
+        assert render(values, is_upgrade=True).manifests == render(values).manifests
