@@ -1,4 +1,4 @@
-"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, ``openapi``, and the service's own commands.
+"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, ``openapi``, and the service's commands.
 
 Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
 new requests are sent here, then what runs is finished; ten seconds at most.
