@@ -74,9 +74,6 @@ BAD_QUERIES = {
     "person_id": ("one",),
     "correlation": ("a b", "x" * 65, "ü", ""),
 }
-WELCOME = {
-    ("state.read", "after"): {"not-a-cursor", "x" * 300, "-", "\x01"},  # a key, which of some kinds may be any text
-}
 MIB = 1_048_576
 # Denials are recorded, and some events follow from earlier ones in their own time.
 COUNTED = (
@@ -263,9 +260,9 @@ def test_parameters_out_of_range_are_refused_by_every_route_that_has_them(house)
             continue
         call = recipes[-1].build(house.places["a"])
         for parameter, values in BAD_QUERIES.items():
-            if parameter not in route.parameters or f"{{{parameter}}}" in route.path:
-                continue
-            for value in sorted(set(values) - WELCOME.get((route.capability, parameter), set())):
+            if parameter == "after" and route.path.endswith("/state"):
+                continue  # a row's own key, which may be any text; what is no key of its kind: libs/chassis
+            for value in values if parameter in route.parameters and f"{{{parameter}}}" not in route.path else ():
                 answer = owner.send(route, Call(path=call.path, query={**call.query, parameter: value}))
                 if answer.is_success:
                     wrong.append(f"{name}: {parameter}={value[:20]!r} was accepted")

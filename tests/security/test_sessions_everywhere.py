@@ -216,7 +216,7 @@ def brought(house: House, service: str, bearer: str) -> httpx.Response:
     """Ask a service for its feed with a bearer token."""
     route = house.routes[f"{service} GET /api/v1/{service}/feed/{{tenant}}/{{aggregate}}"]
     path = route.path.format(tenant=house.places["a"].tenant, aggregate="user")
-    headers = {"Authorization": f"Bearer {bearer}"}
+    headers = {"Authorization": f"Bearer {bearer}".rstrip()}
     return httpx.get(house.urls[route.folder] + path, headers=headers, verify=house.tls, timeout=30.0)
 
 
