@@ -22,7 +22,7 @@ PAGE = (ROOT / "docs/security/controls.md").read_text()
 SETTINGS = [Settings, MigrateSettings, *services_settings().values()]
 SECRETS = {Secret, SecretKey, KeyEncryptionKeys}
 CALLED = re.compile(r"_(dsn|url|host|port|endpoint)$|^url_|^dsn$")
-OWN = {"host", "port", "public_url"}  # where a process itself listens
+OWN = {"host", "port", "worker_port", "public_url"}  # where a process itself listens
 SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 

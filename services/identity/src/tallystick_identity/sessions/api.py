@@ -111,8 +111,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
             return SignedOut("signed_out")
 
         response = await perform(request, tenant_scope, run)
-        for cookie in expired_cookies():
-            response.set_cookie(cookie)
+        response.cookies.extend(expired_cookies())
         return response
 
     @get("/api/v1/identity/me", opt={"capability": Capability.SESSION_OWN})
