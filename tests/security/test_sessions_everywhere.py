@@ -355,7 +355,7 @@ def test_a_capability_taken_away_is_gone_in_every_service_a_second_later(house, 
 
 
 @pytest.mark.control("EV-21d")
-def test_a_link_that_was_used_is_late_or_is_another_browsers_reads_like_one_that_never_was(house, builder):
+def test_a_used_or_late_link_reads_like_one_that_never_was_and_another_browsers_asks_for_the_code(house, builder):
     slug, address = _slug(house), f"owner@{_slug(house)}.example"
     servers = boot.describe(house.layout, state.read(house.layout))
 
@@ -389,7 +389,8 @@ def test_a_link_that_was_used_is_late_or_is_another_browsers_reads_like_one_that
         database_setup.run_sql(servers, DATABASE, [f"{aged} and tenant_id = '{house.places['a'].tenant}'"])
         answers["late"] = used(late, old)
         theirs = asked(other)
-        answers["another browser's"] = used(thief, theirs)
+        taken = used(thief, theirs)
+        assert (problem_in(taken).code, COOKIE in taken.cookies) == ("code_required", False)
         answers["made up"] = used(stranger, {"request_id": theirs["request_id"], "token": "x" * 43})
         answers["no such request"] = used(stranger, {"request_id": "nothing", "token": "x" * 43})
     finally:

@@ -49,6 +49,8 @@ WORDS: Mapping[str, str] = {
     "actor": "who did something in one's own units is no secret there, wherever they live",
     "stream": "filters a list by a stream's name; what is in the list is swept",
     "code": "a secret that is tried",
+    "new_password": "a secret that is set",
+    "current_password": "a secret that is tried",
     "token": "a session's token",
     "item_id": "an item's name within its evaluation",
     "body": "an event of the service that hands it over",
