@@ -91,6 +91,14 @@ chart-tools: .venv ## Install what the chart's tests need: Helm as a library, Ku
 chart-test: chart-tools ## Lint, render, validate and doubt the Helm chart
 	TALLY_CHART=required $(BIN)/pytest -p no:xdist tests/chart
 
+# checkov wants other versions than ours of what we use, so it lives apart.
+.PHONY: chart-checkov
+chart-checkov: chart-tools ## Have checkov look at what the chart renders and at the Dockerfile; reasons in deploy/helm/checkov.yaml
+	@[ -x .venv/checkov/bin/checkov ] || { $(PYTHON) -m venv .venv/checkov && .venv/checkov/bin/pip install -q checkov==3.3.30; }
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; cp deploy/docker/Dockerfile "$$folder"; \
+	(cd tests/support && ../../$(BIN)/python -m chart "$$folder") && \
+	.venv/checkov/bin/checkov --config-file deploy/helm/checkov.yaml -d "$$folder" && echo "checkov finds nothing else"
+
 .PHONY: images images-smoke
 images: ## Build the five images; `make images BASE_IMAGE=… IMAGE_PREFIX=… IMAGE_TAG=…`
 	deploy/docker/build

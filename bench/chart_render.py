@@ -1,4 +1,4 @@
-"""`chart_render`: the Helm chart with every part on, loaded, checked against its schema and rendered, by Helm itself.
+"""`chart_render`: the Helm chart with every part on, loaded, checked by its schema and rendered, by Helm's library.
 
 The reference is the second that an operator would wait without noticing; the best of several rounds counts, since what
 else runs on the machine is not the chart's.

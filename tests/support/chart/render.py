@@ -82,6 +82,34 @@ def render(
     Raises:
         RefusedError: the schema or a template refuses the values.
     """
+    files = rendered_files(
+        values, release=release, namespace=namespace, kubernetes=kubernetes, chart=chart, is_upgrade=is_upgrade
+    )
+    notes = "".join(body for name, body in files.items() if name.endswith("NOTES.txt"))
+    manifests = [
+        document
+        for name, body in files.items()
+        if not name.endswith("NOTES.txt")
+        for document in yaml.load_all(body, Loader=yaml.CSafeLoader)
+        if document
+    ]
+    return Rendered(tuple(manifests), notes)
+
+
+def rendered_files(
+    values: Values,
+    *,
+    release: str = "tally",
+    namespace: str = "exams",
+    kubernetes: str = KUBERNETES,
+    chart: Path = CHART,
+    is_upgrade: bool = False,
+) -> dict[str, str]:
+    """Return what each template gives, as text.
+
+    Raises:
+        RefusedError: the schema or a template refuses the values.
+    """
     loaded = _load(chart)
     options = {
         "name": release,
@@ -96,15 +124,7 @@ def render(
     except HelmError as error:
         raise RefusedError(str(error)) from error
     files: dict[str, str] = json.loads(text)
-    notes = "".join(body for name, body in files.items() if name.endswith("NOTES.txt"))
-    manifests = [
-        document
-        for name, body in files.items()
-        if not name.endswith("NOTES.txt")
-        for document in yaml.load_all(body, Loader=yaml.CSafeLoader)
-        if document
-    ]
-    return Rendered(tuple(manifests), notes)
+    return files
 
 
 @cache

@@ -51,6 +51,7 @@ WORDS: Mapping[str, str] = {
     "code": "a secret that is tried",
     "new_password": "a secret that is set",
     "current_password": "a secret that is tried",
+    "password_hash": "a secret that is set",
     "token": "a session's token",
     "item_id": "an item's name within its evaluation",
     "body": "an event of the service that hands it over",
