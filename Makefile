@@ -116,8 +116,17 @@ lint: .venv ## Style, types, import contracts, event contracts, SQL
 	$(BIN)/python -m tallystick_contracts.generate --check
 	@[ -z "$(SQL)" ] || $(BIN)/sqlfluff lint -q --dialect postgres $(SQL)
 
+# The library that `append_vs_eventsourcing` is measured against. Installed likewise.
+.PHONY: bench-tools
+bench-tools: .venv ## Install what measures are taken against (the `eventsourcing` library)
+	@$(BIN)/python -c 'import eventsourcing, psycopg_binary, psycopg_pool' 2>/dev/null || { \
+	  [ -z "$${PIP_CERT:-}" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
+	  index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}}"; \
+	  $(BIN)/uv export -q --frozen --only-group bench -o .venv/bench.txt; \
+	  [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; $(BIN)/uv pip install -q -r .venv/bench.txt; }
+
 .PHONY: bench
-bench: chart-tools ## Measure; `make bench only=NAME` for one
+bench: chart-tools bench-tools ## Measure; `make bench only=NAME` for one
 	$(BIN)/python -m bench $(if $(only),--only $(only))
 
 .PHONY: up down status
