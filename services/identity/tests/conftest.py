@@ -332,3 +332,10 @@ async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identi
     """Identity with the limits that it has where nothing is set."""
     async with running_identity(identity_databases, TALLY_RATE_LIMITS="") as running:
         yield running
+
+
+@pytest.fixture
+async def federated_identity(identity_databases: Databases) -> AsyncIterator[Identity]:
+    """Identity that may ask OpenID providers on this machine."""
+    async with running_identity(identity_databases, TALLY_SSO_INTERNAL_HOSTS="127.0.0.1") as running:
+        yield running

@@ -74,6 +74,12 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "smtp_port": "mail server's port",
         "mail_from": "sender's address of sign-in mails",
         "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
+        "passkey_rp_id": "the host name that passkeys are made for, no IP address; by default the public URL's. "
+        "Another value voids every passkey",
+        "passkey_origin": "the origin of the pages that ask for passkeys; by default the public URL's",
+        "sso_internal_hosts": "single sign-on providers that may have private addresses, names with commas between; "
+        "one on loopback may speak plain HTTP",
+        "sso_ca_file": "certificates to believe single sign-on providers by, besides the public ones",
         "session_idle_minutes": "how long a session lasts without a refresh",
         "session_absolute_hours": "how long a session lasts at all",
         "checkpoint_key": "seed of the first Ed25519 key that signed checkpoints",

@@ -12,6 +12,8 @@ from tallystick_identity.containment.command import contain, record_key_rotation
 from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
+from tallystick_identity.factors.passkey_api import passkey_routes
+from tallystick_identity.factors.proving import Proving
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.people.api import people_routes
@@ -24,6 +26,8 @@ from tallystick_identity.sessions.api import session_routes
 from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
 from tallystick_identity.sign_in.mail import LinkMailer, Postbox
+from tallystick_identity.sso.administration import sso_administration_routes
+from tallystick_identity.sso.api import sso_routes
 from tallystick_identity.state import KINDS
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ def _announcing(runtime: Runtime, bus: Bus) -> Job:
 
 def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
     settings, database = parts.settings, runtime.database
+    proving = Proving(database=database, tries=parts.tries, csrf_key=settings.csrf_key)
     return [
         *sign_in_routes(database=database, duty=runtime.duty, sign_in=parts.sign_in, csrf_key=settings.csrf_key),
         *session_routes(
@@ -73,7 +78,21 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             clients=settings.clients,
             csrf_key=settings.csrf_key,
         ),
-        *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
+        *factor_routes(database=database, factors=parts.factors, passkeys=parts.passkeys, proving=proving),
+        *passkey_routes(database=database, duty=runtime.duty, passkeys=parts.passkeys, proving=proving),
+        *sso_routes(
+            duty=runtime.duty,
+            single_sign_on=parts.sso.single_sign_on,
+            csrf_key=settings.csrf_key,
+            public_url=settings.public_url,
+        ),
+        *sso_administration_routes(
+            database=database,
+            configuration=parts.sso.configuration,
+            directory=parts.sso.directory,
+            accounts=parts.sso.accounts,
+            public_url=settings.public_url,
+        ),
         *administration_routes(factors=parts.factors, tries=parts.tries),
         *account_routes(database=database, private_data=parts.private_data, timeouts=settings.timeouts),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),

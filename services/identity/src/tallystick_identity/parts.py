@@ -9,13 +9,16 @@ from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jwks
 from tallystick_chassis.rate_limits import RateLimiter
 
+from tallystick_identity.factors.ceremonies import RelyingParty
 from tallystick_identity.factors.commands import Factors
+from tallystick_identity.factors.passkeys import Passkeys
 from tallystick_identity.people.commands import People
 from tallystick_identity.people.private_data import PrivateData
 from tallystick_identity.sessions.commands import Sessions
 from tallystick_identity.sessions.introspection import Introspector
 from tallystick_identity.sign_in.commands import SignIn
 from tallystick_identity.sign_in.tries import Tries
+from tallystick_identity.sso.parts import SsoParts, make_sso_parts
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
@@ -37,6 +40,8 @@ class Parts:
     introspector: Introspector
     sign_in: SignIn
     factors: Factors
+    passkeys: Passkeys
+    sso: SsoParts
     tries: Tries
 
 
@@ -53,6 +58,14 @@ def make_parts(runtime: Runtime) -> Parts:
     sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key, timeouts=settings.timeouts)
     limiter = RateLimiter.of(settings)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
+    tries = Tries(limiter=limiter, sealer=runtime.sealer)
+    factors = Factors(
+        keys=runtime.keys,
+        sealer=runtime.sealer,
+        people=people,
+        sessions=sessions,
+        code_key=settings.blind_index_key,
+    )
     return Parts(
         settings=settings,
         keys=runtime.keys,
@@ -71,12 +84,17 @@ def make_parts(runtime: Runtime) -> Parts:
         sign_in=SignIn(
             sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
         ),
-        factors=Factors(
-            keys=runtime.keys,
-            sealer=runtime.sealer,
-            people=people,
+        factors=factors,
+        passkeys=Passkeys(
+            factors=factors,
             sessions=sessions,
-            code_key=settings.blind_index_key,
+            tries=tries,
+            private_data=private_data,
+            party=RelyingParty(settings.passkey_host, "Tallystick", settings.passkey_origins),
+            handle_key=settings.blind_index_key,
         ),
-        tries=Tries(limiter=limiter, sealer=runtime.sealer),
+        sso=make_sso_parts(
+            runtime, settings=settings, keys=runtime.keys, people=people, sessions=sessions, tries=tries
+        ),
+        tries=tries,
     )
