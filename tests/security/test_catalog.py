@@ -211,6 +211,12 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
             "second_factors",
             "recovery_codes",
             "passwords",
+            "passkey_challenges",
+            "sso_rules",
+            "sso_identities",
+            "sso_grants",
+            "sso_requests",
+            "sso_logouts",
         )
     }
     allowed.add(("ledger.breaks", "duty"))  # while nothing goes on after it: the right database is back

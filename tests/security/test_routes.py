@@ -32,6 +32,11 @@ PUBLIC_TRUST = {
         "POST /session/refresh",
         "GET /sign-in/{tenant}",
         "GET /sign-in/{tenant}/verify",
+        "POST /sign-in/{tenant}/passkey/options",
+        "POST /sign-in/{tenant}/passkey",
+        "GET /sign-in/{tenant}/sso",
+        "GET /sign-in/{tenant}/sso/callback",
+        "POST /sign-in/{tenant}/sso/logout",
         "GET /.well-known/jwks.json",
     },
     "ledger": {

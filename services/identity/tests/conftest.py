@@ -362,3 +362,10 @@ def identity_with(identity_databases: Databases) -> StartIdentity:
         return running_identity(databases or identity_databases, **{_LIMITS: text})
 
     return start
+
+
+@pytest.fixture
+async def federated_identity(identity_databases: Databases) -> AsyncIterator[Identity]:
+    """Identity that may ask OpenID providers on this machine."""
+    async with running_identity(identity_databases, TALLY_SSO_INTERNAL_HOSTS="127.0.0.1") as running:
+        yield running

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 import pyotp
+from software_authenticator import SoftwareAuthenticator
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
 from tallystick_demo.journal import Journal
@@ -67,6 +68,14 @@ def eventually(check: Callable[[], T | None], what: str) -> T:
     return found
 
 
+class _ByTheLink(Person):
+    """Somebody who stops before the second factor."""
+
+    async def _second_factor(self, need: str | None) -> bool:
+        del need
+        return True
+
+
 class Builder:
     """Makes the house, step by step."""
 
@@ -107,6 +116,21 @@ class Builder:
         for name, visitor in visitors.items():
             visitor.sign_in_again = partial(self._cookies_of, tenant, name, user_agent)
         return visitors
+
+    def sign_in_half(self, tenant: str, name: str) -> Visitor:
+        """Sign somebody in by a link alone, whatever second factor they have."""
+
+        async def by_the_link() -> httpx.Cookies:
+            with Journal(self._journal) as journal:
+                world = World(self.urls, self.tls, self.mailbox, journal, Traffic())
+                person = _ByTheLink(world, tenant=tenant, email=f"{name}@{tenant}.example")
+                try:
+                    await person.sign_in()
+                    return person._http.cookies
+                finally:
+                    await person.leave()
+
+        return Visitor(self.urls, self.tls, asyncio.run(by_the_link()), name=name)
 
     def _cookies_of(self, tenant: str, name: str, user_agent: str) -> httpx.Cookies:
         (again,) = self.sign_in(tenant, name, user_agent=user_agent).values()
@@ -312,6 +336,9 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     builder.do(owner, api("PUT", "sign-in-policy"), Ids())
     _second_factor(builder, visitors["colleague"])
     builder.do(visitors["colleague"], "identity PUT /api/v1/auth/password", Ids())
+    for method, path in (("PUT", "sso"), ("POST", "sso/test"), ("POST", "sso/disable")):
+        builder.do(owner, api(method, path), people["owner"])
+    builder.do(owner, api("DELETE", "people/{person_id}/sso"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/disable"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/enable"), people["victim-a"])
     spare = builder.do(owner, api("POST", "service-keys"), people["owner"])
@@ -327,6 +354,24 @@ def _second_factor(builder: Builder, candidate: Visitor) -> None:
     confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
     builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
     builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
+    _passkey(builder, candidate)
+
+
+def _passkey(builder: Builder, candidate: Visitor) -> None:
+    """Enrol a passkey, show it after a link, and remove it again."""
+    api = "identity {} /api/v1/auth/{}".format
+    device = SoftwareAuthenticator(builder.urls["identity"])
+    started = builder.ask(candidate, api("POST", "factors"), Call(json={"kind": "passkey", "label": "phone"}))
+    ids = Ids(factor=started.json()["id"])
+    made = device.create(builder.do(candidate, api("GET", "passkeys/{factor_id}"), ids))
+    builder.ask(candidate, api("POST", "passkeys/{factor_id}/confirm"), Call(path={"factor_id": ids.factor}, json=made))
+    half = builder.sign_in_half(builder.north, candidate.name)
+    try:
+        options = builder.do(half, api("POST", "second-factor/passkey/options"), Ids())
+        builder.ask(half, api("POST", "second-factor/passkey"), Call(json=device.get(options)))
+    finally:
+        half.close()
+    builder.do(candidate, api("DELETE", "factors/{factor_id}"), ids)
 
 
 def _sessions(builder: Builder, visitors: dict[str, Visitor], leaver: Ids) -> None:

@@ -67,6 +67,25 @@ def _new_mail() -> str:
     return f"new-{secrets.token_hex(6)}@sweep.example"
 
 
+def _provider(ids: Ids) -> dict[str, Any]:
+    """A provider that nobody reaches, and whose claims give what the caller's own role gives."""
+    return {
+        "issuer": "https://provider.invalid",
+        "client_id": "tallystick",
+        "client_secret": secrets.token_urlsafe(16),
+        "enabled": True,
+        "makes_administrators": True,
+        "role_claim": "groups",
+        "roles": [{"value": "all", "role_id": ids.role, "org_unit_id": ids.unit}],
+    }
+
+
+def _credential(*fields: str) -> dict[str, Any]:
+    """A passkey's answer that has the right form and is worth nothing."""
+    response = dict.fromkeys(("clientDataJSON", *fields), "AAAA")
+    return {"id": "AAAA", "rawId": "AAAA", "type": "public-key", "response": response}
+
+
 def exam(slug: str) -> dict[str, Any]:
     """Return an evaluation of two items that whoever answers ``a`` and ``true`` passes."""
     return {
@@ -199,6 +218,14 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     f"GET {_I}/sign-in-policy": (Recipe(_plain),),
     f"PUT {_I}/sign-in-policy": (Recipe(lambda _: Call(json={"passwords": True})),),
     "DELETE /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor")),),
+    "GET /api/v1/auth/passkeys/{factor_id}": (Recipe(_of("factor_id=factor")),),
+    "POST /api/v1/auth/passkeys/{factor_id}/confirm": (
+        Recipe(_of("factor_id=factor", json=lambda _: _credential("attestationObject"))),
+    ),
+    "POST /api/v1/auth/second-factor/passkey/options": (Recipe(_plain),),
+    "POST /api/v1/auth/second-factor/passkey": (
+        Recipe(lambda _: Call(json=_credential("authenticatorData", "signature"))),
+    ),
     f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
     f"GET {_I}/state": _state("person", "person"),
     f"GET {_I}/grants": (Recipe(lambda ids: Call(query={"person_id": ids.person_id}), shows="grant"),),
@@ -252,6 +279,11 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
             lambda ids: Call(path={"person_id": ids.person_id, "session_ref": ids.spare_session}),
         ),
     ),
+    f"GET {_I}/sso": (Recipe(_plain),),
+    f"PUT {_I}/sso": (Recipe(lambda ids: Call(json=_provider(ids))),),
+    f"POST {_I}/sso/disable": (Recipe(_plain),),
+    f"POST {_I}/sso/test": (Recipe(_plain),),
+    f"DELETE {_I}/people/{{person_id}}/sso": (Recipe(_of("person_id=person_id")),),
     f"GET {_I}/service-keys": (Recipe(_plain, shows="key"),),
     f"POST {_I}/service-keys": (
         Recipe(

@@ -54,6 +54,8 @@ FACTOR_PAIR = Budget("factor.pair", 5, _QUARTER_S, Per.OWN)
 FACTOR_PERSON = Budget("factor.person", 50, _DAY_S, Per.OWN)
 
 _FACTOR_CHANGES = Budget("factor_changes.person", 60, _HOUR_S, Per.PERSON)
+_SSO_LOGOUTS = Budget("sso_logouts.address", 6_000, _QUARTER_S, Per.ADDRESS)
+_SSO_TESTS = Budget("sso_tests.tenant", 60, _HOUR_S, Per.TENANT)
 _REFRESH = Budget("refresh.address", 3_000, _QUARTER_S, Per.ADDRESS)
 _CLIENTS = Budget("client_tokens.address", 600, _QUARTER_S, Per.ADDRESS)
 _ERASURE = (
@@ -85,6 +87,15 @@ ROUTE_BUDGETS: Mapping[str, tuple[Budget, ...]] = MappingProxyType(
         "identity POST /api/v1/auth/factors/{factor_id}/confirm": (_FACTOR_CHANGES,),
         "identity DELETE /api/v1/auth/factors/{factor_id}": (_FACTOR_CHANGES,),
         "identity PUT /api/v1/auth/password": (_FACTOR_CHANGES,),
+        "identity POST /api/v1/auth/passkeys/{factor_id}/confirm": (_FACTOR_CHANGES,),
+        "identity POST /api/v1/auth/second-factor/passkey/options": (_FACTOR_CHANGES,),
+        "identity POST /api/v1/auth/second-factor/passkey": (_FACTOR_CHANGES,),
+        "identity POST /sign-in/{tenant}/passkey/options": (LOGIN_ADDRESS,),
+        "identity POST /sign-in/{tenant}/passkey": (LOGIN_ADDRESS,),
+        "identity GET /sign-in/{tenant}/sso": (LOGIN_ADDRESS,),
+        "identity GET /sign-in/{tenant}/sso/callback": (LOGIN_ADDRESS,),
+        "identity POST /sign-in/{tenant}/sso/logout": (_SSO_LOGOUTS,),
+        "identity POST /api/v1/identity/sso/test": (_SSO_TESTS,),
         "identity POST /session/refresh": (_REFRESH,),
         "identity POST /oauth/token": (_CLIENTS,),
         "identity DELETE /api/v1/identity/people/{person_id}": _ERASURE,

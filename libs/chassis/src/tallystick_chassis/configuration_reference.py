@@ -78,6 +78,12 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "mail_from": "sender's address of sign-in mails",
         "kek_watched": "the file of the key-encryption keys, looked at while running, so that no restart is needed",
         "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
+        "passkey_rp_id": "the host name that passkeys are made for, no IP address; by default the public URL's. "
+        "Another value voids every passkey",
+        "passkey_origin": "the origin of the pages that ask for passkeys; by default the public URL's",
+        "sso_internal_hosts": "single sign-on providers that may have private addresses, names with commas between; "
+        "one on loopback may speak plain HTTP",
+        "sso_ca_file": "certificates to believe single sign-on providers by, besides the public ones",
         "session_idle_minutes": "how long a session lasts without a refresh",
         "session_absolute_hours": "how long a session lasts at all",
         "checkpoint_key": "seed of the first Ed25519 key that signed checkpoints",
@@ -142,7 +148,8 @@ def _rows(kind: type[msgspec.Struct]) -> list[str]:
         optional = get_origin(hint) in {Union, UnionType}
         plain = next(one for one in get_args(hint) if one is not NoneType) if optional else hint
         needed = "yes" if field.required else "no" if field.default is None else f"`{field.default}`"
-        form = _FORMS.get(plain, "JSON")
+        # A service's own list is a tuple of texts, written with commas.
+        form = _FORMS.get(plain, "text" if issubclass(plain, tuple) else "JSON")
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {form} | {needed} | {MEANINGS[field.name]} |\n")
     return rows
 

@@ -28,6 +28,8 @@ class Capability(enum.StrEnum):
     GRANTS_WRITE = "grants.write"
     SERVICE_KEYS_READ = "service_keys.read"
     SERVICE_KEYS_WRITE = "service_keys.write"
+    SSO_READ = "sso.read"
+    SSO_WRITE = "sso.write"
     ORG_UNITS_READ = "org_units.read"
     ORG_UNITS_WRITE = "org_units.write"
     QUESTION_READ = "question.read"
@@ -98,6 +100,8 @@ DEFAULT_ROLES: Mapping[str, frozenset[Capability]] = MappingProxyType(
                 Capability.GRANTS_WRITE,
                 Capability.SERVICE_KEYS_READ,
                 Capability.SERVICE_KEYS_WRITE,
+                Capability.SSO_READ,
+                Capability.SSO_WRITE,
                 Capability.ORG_UNITS_READ,
                 Capability.ORG_UNITS_WRITE,
                 Capability.LEDGER_PUBLISH,

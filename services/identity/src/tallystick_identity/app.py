@@ -13,6 +13,8 @@ from tallystick_identity.containment.credential_key import rewrap_keys
 from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
+from tallystick_identity.factors.passkey_api import passkey_routes
+from tallystick_identity.factors.proving import Proving
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.passwords.api import password_routes
@@ -26,6 +28,8 @@ from tallystick_identity.sessions.api import session_routes
 from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
 from tallystick_identity.sign_in.mail import LinkMailer, Postbox
+from tallystick_identity.sso.administration import sso_administration_routes
+from tallystick_identity.sso.api import sso_routes
 from tallystick_identity.state import KINDS
 from tallystick_identity.tenants.api import sign_in_policy_routes
 
@@ -65,6 +69,7 @@ def _announcing(runtime: Runtime, bus: Bus) -> Job:
 
 def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
     settings, database = parts.settings, runtime.database
+    proving = Proving(database=database, tries=parts.tries, csrf_key=settings.csrf_key)
     return [
         *sign_in_routes(
             door=parts.door, by_password=parts.by_password, passwords=parts.passwords, csrf_key=settings.csrf_key
@@ -80,7 +85,21 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             clients=settings.clients,
             csrf_key=settings.csrf_key,
         ),
-        *factor_routes(database=database, factors=parts.factors, tries=parts.tries, csrf_key=settings.csrf_key),
+        *factor_routes(database=database, factors=parts.factors, passkeys=parts.passkeys, proving=proving),
+        *passkey_routes(database=database, duty=runtime.duty, passkeys=parts.passkeys, proving=proving),
+        *sso_routes(
+            duty=runtime.duty,
+            single_sign_on=parts.sso.single_sign_on,
+            csrf_key=settings.csrf_key,
+            public_url=settings.public_url,
+        ),
+        *sso_administration_routes(
+            database=database,
+            configuration=parts.sso.configuration,
+            directory=parts.sso.directory,
+            accounts=parts.sso.accounts,
+            public_url=settings.public_url,
+        ),
         *administration_routes(factors=parts.factors, tries=parts.tries),
         *account_routes(database=database, private_data=parts.private_data, timeouts=settings.timeouts),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tallystick_chassis.http.problems import Conflict, NotAuthenticated, Problem, Unavailable
+from tallystick_chassis.http.problems import BadRequest, Conflict, NotAuthenticated, Problem, Unavailable
 
 
 class InvalidInput(Problem):
@@ -72,6 +72,42 @@ class PasswordsOff(Conflict):
     """The tenant's people do not sign in by password."""
 
     code, title = "passwords_off", "Passwords are not used in your organisation"
+
+
+class PasskeyNotAccepted(NotAuthenticated):
+    """The passkey is unknown, its signature or challenge wrong, or its counter went back: one answer for all."""
+
+    code, title = "passkey_not_accepted", "This passkey cannot be used"
+
+
+class SsoRefused(NotAuthenticated):
+    """The provider's answer signs nobody in; why is in the service's log, by the correlation id."""
+
+    code, title = "sso_refused", "Your organisation's sign-in could not be completed; begin again"
+
+
+class LogoutRefused(BadRequest):
+    """The logout token is not good, or was heard before (Back-Channel Logout 1.0 §2.8)."""
+
+    code, title = "logout_refused", "This logout token cannot be used"
+
+
+class ProviderUnreachable(Unavailable):
+    """The tenant's OpenID provider does not answer, or not in a way that can be worked with."""
+
+    code, title = "provider_unreachable", "Your organisation's sign-in does not answer; try again in a moment"
+
+
+class SecretNeeded(Problem):
+    """A client secret belongs to one issuer and one client: for another it must be given again."""
+
+    status, code, title = 422, "secret_needed", "Give the client secret of this issuer and client"
+
+
+class RoleForAdministrators(Problem):
+    """A claim would give a role that administers the tenant, and the tenant has not said that it may."""
+
+    status, code, title = 422, "role_for_administrators", "Claims may not give a role that administers the tenant"
 
 
 class NothingToShow(Conflict):

@@ -9,7 +9,9 @@ from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jwks
 from tallystick_chassis.rate_limits import RateLimiter
 
+from tallystick_identity.factors.ceremonies import RelyingParty
 from tallystick_identity.factors.commands import Factors
+from tallystick_identity.factors.passkeys import Passkeys
 from tallystick_identity.passwords.commands import Passwords
 from tallystick_identity.passwords.hashing import Hasher
 from tallystick_identity.passwords.sign_in import PasswordSignIn
@@ -21,6 +23,7 @@ from tallystick_identity.sign_in.commands import SignIn
 from tallystick_identity.sign_in.front_door import FrontDoor
 from tallystick_identity.sign_in.spray import SprayGuard
 from tallystick_identity.sign_in.tries import Tries
+from tallystick_identity.sso.parts import SsoParts, make_sso_parts
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
@@ -44,6 +47,8 @@ class Parts:
     by_password: PasswordSignIn
     passwords: Passwords
     factors: Factors
+    passkeys: Passkeys
+    sso: SsoParts
     tries: Tries
 
 
@@ -67,6 +72,13 @@ def make_parts(runtime: Runtime) -> Parts:
     )
     door = FrontDoor(database=runtime.database, duty=runtime.duty, sign_in=sign_in, spray=spray)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
+    factors = Factors(
+        keys=runtime.keys,
+        sealer=runtime.sealer,
+        people=people,
+        sessions=sessions,
+        code_key=settings.blind_index_key,
+    )
     return Parts(
         settings=settings,
         keys=runtime.keys,
@@ -104,12 +116,17 @@ def make_parts(runtime: Runtime) -> Parts:
             sealer=runtime.sealer,
             hasher=hasher,
         ),
-        factors=Factors(
-            keys=runtime.keys,
-            sealer=runtime.sealer,
-            people=people,
+        factors=factors,
+        passkeys=Passkeys(
+            factors=factors,
             sessions=sessions,
-            code_key=settings.blind_index_key,
+            tries=tries,
+            private_data=private_data,
+            party=RelyingParty(settings.passkey_host, "Tallystick", settings.passkey_origins),
+            handle_key=settings.blind_index_key,
+        ),
+        sso=make_sso_parts(
+            runtime, settings=settings, keys=runtime.keys, people=people, sessions=sessions, tries=tries
         ),
         tries=tries,
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
 
 import msgspec
+from tallystick_chassis.http.csrf import origin_of
 from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
 
 from tallystick_identity.sessions.domain import Timeouts
 
+_HOST = re.compile(r"[a-z0-9.:-]{1,253}")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -29,10 +33,27 @@ class ClientHashes(dict[str, str]):
         super().__init__(given)
 
 
+class HostNames(tuple[str, ...]):
+    """Host names, given with commas between them."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Read the list."""
+        names = [name.strip().lower() for name in text.split(",") if name.strip()]
+        if not names or not all(_HOST.fullmatch(name) for name in names):
+            msg = "not host names with commas between them"
+            raise ValueError(msg)
+        return super().__new__(cls, names)
+
+
 class IdentitySettings(Settings, frozen=True, kw_only=True):
     """What identity's API and worker need.
 
     ``session_key`` is a JWKS with a private Ed25519 key; ``csrf_key`` and ``blind_index_key`` are 32 bytes each.
+    ``passkey_rp_id`` is the host name that passkeys are made for and ``passkey_origin`` that of the pages that ask for
+    them, where they are not the public URL's.
+    ``sso_internal_hosts`` are the single sign-on providers that may have private addresses.
     ``session_keys_watched`` is the file of ``session_key``, where it can be replaced while the process runs.
     """
 
@@ -51,8 +72,22 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     smtp_port: int
     mail_from: str
     session_keys_watched: Path | None = None
+    passkey_rp_id: str | None = None
+    passkey_origin: str | None = None
+    sso_internal_hosts: HostNames | None = None
+    sso_ca_file: Path | None = None
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+
+    @property
+    def passkey_host(self) -> str:
+        """The host name that passkeys are made for (the relying party's id). Changing it voids every passkey."""
+        return self.passkey_rp_id or urlsplit(self.public_url).hostname or ""
+
+    @property
+    def passkey_origins(self) -> tuple[str, ...]:
+        """The origins of the pages that may ask for a passkey."""
+        return (origin_of(self.passkey_origin or self.public_url),)
 
     @property
     def timeouts(self) -> Timeouts:

@@ -30,6 +30,11 @@ TRUST_PUBLIC: Mapping[str, str] = MappingProxyType(
         "POST /session/refresh": "the refresh cookie authenticates",
         "GET /sign-in/{tenant}": "the page on which a person asks for a link",
         "GET /sign-in/{tenant}/verify": "the page that posts the link's secret from the fragment",
+        "POST /sign-in/{tenant}/passkey/options": "what a passkey must sign; nobody is signed in yet",
+        "POST /sign-in/{tenant}/passkey": "turns a passkey's signature into a session; the signature authenticates",
+        "GET /sign-in/{tenant}/sso": "sends the browser to the tenant's provider; nobody is signed in yet",
+        "GET /sign-in/{tenant}/sso/callback": "turns the provider's answer into a session; the answer authenticates",
+        "POST /sign-in/{tenant}/sso/logout": "the provider's logout; the token in it authenticates",
         "GET /.well-known/jwks.json": "public keys",
         "GET /certs/verify/{token}": "public verification of a certificate; the token is the holder's to give",
         "GET /certs/verify/{token}/proof": "the public entry's proof",
@@ -50,6 +55,11 @@ _IDENTITY = frozenset(
         "POST /session/refresh",
         "GET /sign-in/{tenant}",
         "GET /sign-in/{tenant}/verify",
+        "POST /sign-in/{tenant}/passkey/options",
+        "POST /sign-in/{tenant}/passkey",
+        "GET /sign-in/{tenant}/sso",
+        "GET /sign-in/{tenant}/sso/callback",
+        "POST /sign-in/{tenant}/sso/logout",
         "GET /.well-known/jwks.json",
     }
 )

@@ -37,6 +37,8 @@ class LoginFailure(enum.Enum):
     BAD_CREDENTIAL = "LOGIN_FAILURE_BAD_CREDENTIAL"
     ACCOUNT_DISABLED = "LOGIN_FAILURE_ACCOUNT_DISABLED"
     RATE_LIMITED = "LOGIN_FAILURE_RATE_LIMITED"
+    COUNTER_WENT_BACK = "LOGIN_FAILURE_COUNTER_WENT_BACK"
+    PROVIDER_ANSWER = "LOGIN_FAILURE_PROVIDER_ANSWER"
 
 
 class SessionEnd(enum.Enum):
@@ -48,6 +50,7 @@ class SessionEnd(enum.Enum):
     ERASURE = "SESSION_END_ERASURE"
     ADMIN = "SESSION_END_ADMIN"
     REPLACED = "SESSION_END_REPLACED"
+    PROVIDER = "SESSION_END_PROVIDER"
 
 
 class FactorKind(enum.Enum):
@@ -413,6 +416,59 @@ class CredentialKeyRotated(EventData, frozen=True, kw_only=True):
     epoch: str = ""
     # P0. The epoch of the key before.
     previous_epoch: str = msgspec.field(name="previousEpoch", default="")
+
+
+class SsoProviderChanged(EventData, frozen=True, kw_only=True):
+    """A tenant's single sign-on provider was configured, changed, or switched on or off."""
+
+    # P0.
+    provider_id: str = msgspec.field(name="providerId", default="")
+    # P0. The provider's issuer identifier, an address of an organisation.
+    issuer: str = ""
+    # P0.
+    client_id: str = msgspec.field(name="clientId", default="")
+    # P0.
+    enabled: bool = False
+    # P0. The mail domains whose people the provider may vouch for, sorted.
+    domains: tuple[str, ...] = ()
+    # P0. Whether people unknown so far get an account.
+    creates_accounts: bool = msgspec.field(name="createsAccounts", default=False)
+    # P0. Whether claims may give roles that administer the tenant.
+    makes_administrators: bool = msgspec.field(name="makesAdministrators", default=False)
+    # P0. The roles that claims give, sorted.
+    role_ids: tuple[str, ...] = msgspec.field(name="roleIds", default=())
+    # P0. Values of acr or amr that are believed to say that two factors were shown, sorted.
+    two_factor_values: tuple[str, ...] = msgspec.field(name="twoFactorValues", default=())
+    # P0. Whether the client secret is another one from now on.
+    secret_changed: bool = msgspec.field(name="secretChanged", default=False)
+
+
+class SsoLinked(EventData, frozen=True, kw_only=True):
+    """A person was linked to an identity at the tenant's single sign-on provider."""
+
+    # P1.
+    identity_id: str = msgspec.field(name="identityId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0. The provider's issuer identifier.
+    issuer: str = ""
+    # P1. Keyed hash of issuer and subject, hexadecimal.
+    subject: str = ""
+    # P2. The subject as the provider names it.
+    sub: Sealed | None = None
+
+
+class SsoUnlinked(EventData, frozen=True, kw_only=True):
+    """An identity at a single sign-on provider was taken from a person."""
+
+    # P1.
+    identity_id: str = msgspec.field(name="identityId", default="")
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P0. The provider's issuer identifier.
+    issuer: str = ""
+    # P1. Keyed hash of issuer and subject, hexadecimal.
+    subject: str = ""
 
 
 EVENT_TYPES: tuple[EventType, ...] = (
@@ -976,5 +1032,76 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="The key that wraps the keys of people's private data is another one.",
         struct=CredentialKeyRotated,
         pii=MappingProxyType({"epoch": PiiClass.P0, "previous_epoch": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.sso_provider.changed",
+        version=1,
+        service="identity",
+        aggregate="sso_provider",
+        verb="changed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="A tenant's single sign-on provider was configured, changed, or switched on or off.",
+        struct=SsoProviderChanged,
+        pii=MappingProxyType(
+            {
+                "provider_id": PiiClass.P0,
+                "issuer": PiiClass.P0,
+                "client_id": PiiClass.P0,
+                "enabled": PiiClass.P0,
+                "domains": PiiClass.P0,
+                "creates_accounts": PiiClass.P0,
+                "makes_administrators": PiiClass.P0,
+                "role_ids": PiiClass.P0,
+                "two_factor_values": PiiClass.P0,
+                "secret_changed": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.sso.linked",
+        version=1,
+        service="identity",
+        aggregate="sso",
+        verb="linked",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=2,
+        ocsf_status="",
+        summary="A person was linked to an identity at the tenant's single sign-on provider.",
+        struct=SsoLinked,
+        pii=MappingProxyType(
+            {
+                "identity_id": PiiClass.P1,
+                "person": PiiClass.P1,
+                "issuer": PiiClass.P0,
+                "subject": PiiClass.P1,
+                "sub": PiiClass.P2,
+            }
+        ),
+    ),
+    EventType(
+        type="identity.sso.unlinked",
+        version=1,
+        service="identity",
+        aggregate="sso",
+        verb="unlinked",
+        log=LogKind.AUDIT,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=2,
+        ocsf_status="",
+        summary="An identity at a single sign-on provider was taken from a person.",
+        struct=SsoUnlinked,
+        pii=MappingProxyType(
+            {"identity_id": PiiClass.P1, "person": PiiClass.P1, "issuer": PiiClass.P0, "subject": PiiClass.P1}
+        ),
     ),
 )

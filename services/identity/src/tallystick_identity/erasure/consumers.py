@@ -16,6 +16,7 @@ from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
 from tallystick_identity.sessions.store import erase_sessions
 from tallystick_identity.sign_in.store import erase_requests
+from tallystick_identity.sso.store import erase as erase_identities
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
@@ -46,6 +47,7 @@ def erasure_handler(keys: KeyStore) -> Handler:
             "sign-in": await erase_requests(tx, person=order.person, email_index=index),
             "second-factors": await erase_factors(tx, order.person),
             "passwords": await erase_password(tx, order.person),
+            "single-sign-on": await erase_identities(tx, order.person),
             "sessions": await erase_sessions(tx, order.person),
             "people": await scrub(tx, order.person, now=now),
         }

@@ -6,7 +6,6 @@ something use it up, so that sending one twice does nothing twice; they give coo
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -15,30 +14,23 @@ import msgspec
 from litestar import Request, Response, delete, get, post
 from tallystick_chassis.http.commands import perform, require_key
 from tallystick_chassis.http.problems import NotFound
-from tallystick_chassis.scope import ALL_UNITS, Scope
+from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal
 from tallystick_contracts.capabilities import Capability
-from tallystick_contracts.generated.identity import LoginFailure
 
-from tallystick_identity.errors import CodeNotAccepted, NothingToShow, SessionOver
+from tallystick_identity.errors import NothingToShow
 from tallystick_identity.factors.commands import Factors
 from tallystick_identity.factors.domain import Need, needed
+from tallystick_identity.factors.passkeys import Passkeys
+from tallystick_identity.factors.proving import Proven, Proving, everywhere
 from tallystick_identity.factors.store import active_factors, has_factor_and_is_staff, recovery_codes_left
-from tallystick_identity.people.store import find_by_ref
-from tallystick_identity.request_edge import Origin, origin_of
-from tallystick_identity.sessions.cookies import session_cookies
-from tallystick_identity.sessions.store import find_by_ref as find_session
-from tallystick_identity.sessions.store import find_locked
-from tallystick_identity.sign_in.tries import Tries
+from tallystick_identity.request_edge import origin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
     from tallystick_chassis.transaction import Transaction
 
-    from tallystick_identity.people.store import PersonRow
     from tallystick_identity.sessions.commands import Credentials
     from tallystick_identity.sessions.domain import Session
 
@@ -76,9 +68,9 @@ class ShownCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewFactor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An authenticator app to enrol; ``label`` is what the person calls the device."""
+    """An authenticator app or a passkey to enrol; ``label`` is what the person calls the device."""
 
-    kind: Literal["totp"]
+    kind: Literal["totp", "passkey"]
     label: Label = "authenticator"
 
 
@@ -102,55 +94,16 @@ class FirstCode(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{6}\Z")]
 
 
-class Proven(msgspec.Struct, frozen=True):
-    """The session is whole; its tokens are in cookies, never here."""
-
-    person: str
-
-
-def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them branches much
-    *, database: Database, factors: Factors, tries: Tries, csrf_key: bytes
+def factor_routes(  # noqa: C901 - a list of handlers; none of them branches much
+    *, database: Database, factors: Factors, passkeys: Passkeys, proving: Proving
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
-
-    async def session_of(tx: Transaction, principal: Principal) -> Session:
-        named = await find_session(tx, principal.session or "")
-        # Locked, so that one session with a single factor becomes one whole session, however many try at once.
-        session = None if named is None else await find_locked(tx, named.id)
-        if session is None or session.ended_at is not None:
-            raise SessionOver
-        return session
-
-    def answer(credentials: Credentials, person: str) -> Response[Proven]:
-        return Response(Proven(person), status_code=200, cookies=session_cookies(credentials, csrf_key=csrf_key))
-
-    async def proved(
-        scope: Scope, principal: Principal, origin: Origin, prove: Callable[[Transaction, Session], Awaitable[Any]]
-    ) -> Response[Proven]:
-        """Count the try and commit; then prove in a transaction of its own. A refusal is raised after its record."""
-        async with database.transaction(scope) as tx:
-            person = await _person(tx, principal)
-            is_locked = await tries.is_factor_locked(tx, person, origin)
-            if is_locked:
-                await tries.failed(tx, LoginFailure.RATE_LIMITED, origin=origin, person=person)
-        credentials = None
-        async with database.transaction(scope) as tx:
-            session = await session_of(tx, principal)
-            if not is_locked:
-                credentials = await prove(tx, session)
-                if credentials is None:
-                    await tries.failed(tx, LoginFailure.BAD_CREDENTIAL, origin=origin, person=person)
-                else:
-                    await tries.factor_was_right(tx, person, origin)
-        if credentials is None:
-            raise CodeNotAccepted
-        return answer(credentials, principal.name)
 
     @get(_SECOND_FACTOR, opt=_EARLY)
     async def list_factors(tenant_scope: Scope, principal: Principal) -> FactorList:
         """Say which second factors the person has, and what the session still lacks."""
-        async with database.transaction(_everywhere(tenant_scope)) as tx:
-            session = await session_of(tx, principal)
+        async with database.transaction(everywhere(tenant_scope)) as tx:
+            session = await proving.session_of(tx, principal)
             has_factor, is_staff = await has_factor_and_is_staff(tx, principal.name, now=tx.clock())
             views = [
                 FactorView(one.id, one.kind.value, await factors.label(tx, one), one.active_at or one.created_at)
@@ -175,18 +128,19 @@ def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them bra
             use = factors.show if data.method == "totp" else factors.recover
             return await use(tx, session, code=data.code, origin=origin)
 
-        return await proved(_everywhere(tenant_scope), principal, origin, prove)
+        return await proving.prove(everywhere(tenant_scope), principal, origin, prove)
 
     @post(_FACTORS, opt=_ENROLLING, status_code=201)
     async def start_factor(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal, data: NewFactor
     ) -> Response[FactorStarted]:
-        """Begin to enrol an authenticator app."""
+        """Begin to enrol an authenticator app or a passkey."""
 
         async def run(tx: Transaction) -> FactorStarted:
-            return FactorStarted(await factors.start(tx, await session_of(tx, principal), label=data.label))
+            start = factors.start if data.kind == "totp" else passkeys.start
+            return FactorStarted(await start(tx, await proving.session_of(tx, principal), label=data.label))
 
-        return await perform(request, _everywhere(tenant_scope), run, status=201)
+        return await perform(request, everywhere(tenant_scope), run, status=201)
 
     @get(f"{_FACTORS}/{{factor_id:uuid}}", opt=_ENROLLING)
     async def read_pending(tenant_scope: Scope, principal: Principal, factor_id: UUID) -> PendingView:
@@ -208,7 +162,7 @@ def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them bra
         async def prove(tx: Transaction, session: Session) -> Credentials | None:
             return await factors.confirm(tx, session, factor_id, code=data.code, origin=origin)
 
-        return await proved(_everywhere(tenant_scope), principal, origin, prove)
+        return await proving.prove(everywhere(tenant_scope), principal, origin, prove)
 
     @delete(f"{_FACTORS}/{{factor_id:uuid}}", opt=_OWN | {"step_up": True}, status_code=200)
     async def remove_factor(
@@ -216,12 +170,12 @@ def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them bra
     ) -> Response[Proven]:
         """Remove a factor. Every other session of the person's ends."""
         require_key(request)
-        async with database.transaction(_everywhere(tenant_scope)) as tx:
-            session = await session_of(tx, principal)
+        async with database.transaction(everywhere(tenant_scope)) as tx:
+            session = await proving.session_of(tx, principal)
             credentials = await factors.remove(tx, session, factor_id, origin=origin_of(request))
         if credentials is None:
             raise NotFound
-        return answer(credentials, principal.name)
+        return proving.answer(credentials, principal.name)
 
     return [
         list_factors,
@@ -231,16 +185,3 @@ def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them bra
         confirm_factor,
         remove_factor,
     ]
-
-
-async def _person(tx: Transaction, principal: Principal) -> PersonRow:
-    person = await find_by_ref(tx, principal.name)
-    if person is None:
-        raise SessionOver
-    return person
-
-
-def _everywhere(scope: Scope) -> Scope:
-    # Whether a person is staff is asked of all their grants, in every unit: the session is theirs, not their home
-    # unit's. Every statement here names the person.
-    return replace(scope, org_units=ALL_UNITS)

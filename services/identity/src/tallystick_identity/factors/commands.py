@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -68,26 +68,29 @@ class Factors:
         Raises:
             SecondFactorFirst: if the session has not shown the factor that the person has already.
         """
-        await self._require_whole_or_none(tx, session)
+        await self.require_whole_or_none(tx, session)
         identifier, codes = new_id(), recovery_codes(secrets.token_bytes(RECOVERY_BYTES))
         key = await self._keys.data_key(tx.scope.tenant, session.person)
-        factor = Factor(
-            id=identifier,
-            person=session.person,
-            kind=Kind.TOTP,
-            label_ciphertext=key.encrypt(label.encode(), aad=_purpose(identifier, "label")),
+        factor = replace(
+            _pending(tx, key, session.person, identifier, kind=Kind.TOTP, label=label),
             seed_ciphertext=key.encrypt(new_seed().encode(), aad=_purpose(identifier, "seed")),
             codes_ciphertext=key.encrypt(msgspec.json.encode(codes), aad=_purpose(identifier, "codes")),
-            last_step=0,
-            challenge=None,
-            credential_id=None,
-            public_key=None,
-            sign_count=0,
-            created_at=tx.clock(),
-            active_at=None,
         )
         hashes = [recovery_hash(self._code_key, identifier, code) for code in codes]
         await store.insert_factor(tx, factor, code_hashes=hashes)
+        return identifier
+
+    async def start_passkey(self, tx: Transaction, session: Session, *, label: str, challenge: bytes) -> UUID:
+        """Make a pending passkey that answers ``challenge``, in place of earlier pending factors; return its id.
+
+        Raises:
+            SecondFactorFirst: if the session has not shown the factor that the person has already.
+        """
+        await self.require_whole_or_none(tx, session)
+        identifier = new_id()
+        key = await self._keys.data_key(tx.scope.tenant, session.person)
+        factor = _pending(tx, key, session.person, identifier, kind=Kind.PASSKEY, label=label)
+        await store.insert_factor(tx, replace(factor, challenge=challenge), code_hashes=())
         return identifier
 
     async def pending(self, tx: Transaction, person: str, identifier: UUID) -> PendingTotp | None:
@@ -108,7 +111,7 @@ class Factors:
 
         ``None``: there is no such pending factor, or the code is not one of its.
         """
-        await self._require_whole_or_none(tx, session)
+        await self.require_whole_or_none(tx, session)
         factor = await store.find_factor(tx, session.person, identifier)
         if factor is None or factor.active_at is not None or factor.seed_ciphertext is None:
             return None
@@ -118,8 +121,15 @@ class Factors:
         if step is None:
             return None
         await store.activate(tx, identifier, now=now, last_step=step)
+        return await self.enrolled(tx, session, factor, amr=("otp", MULTI_FACTOR), origin=origin)
+
+    async def enrolled(
+        self, tx: Transaction, session: Session, factor: Factor, *, amr: tuple[str, ...], origin: Origin
+    ) -> Credentials:
+        """Record a factor just put to use; end every session of the person's and open a new one."""
+        key = await self._keys.data_key(tx.scope.tenant, session.person)
         person = await self._record_enrolment(tx, factor, key)
-        return await self._renew(tx, person, session, amr=("otp", MULTI_FACTOR), origin=origin)
+        return await self._renew(tx, person, session, amr=amr, origin=origin)
 
     async def show(self, tx: Transaction, session: Session, *, code: str, origin: Origin) -> Credentials | None:
         """Show a second factor by a code of its app; ``None`` when no factor of the person's gives this code now.
@@ -133,14 +143,14 @@ class Factors:
             step = accepted_step(self._seed(key, factor), code, last_step=factor.last_step, now=tx.clock())
             if step is not None:
                 await store.use_step(tx, factor.id, step=step)
-                return await self._complete(tx, session, amr=("otp", MULTI_FACTOR), origin=origin)
+                return await self.complete(tx, session, amr=("otp", MULTI_FACTOR), origin=origin)
         return None
 
     async def recover(self, tx: Transaction, session: Session, *, code: str, origin: Origin) -> Credentials | None:
         """Show a second factor by a recovery code, which is used up; ``None`` when the person has none like it."""
         for factor in await store.active_factors(tx, session.person, lock=True):
             if await store.use_recovery_code(tx, factor.id, recovery_hash(self._code_key, factor.id, code)):
-                return await self._complete(tx, session, amr=(MULTI_FACTOR,), origin=origin)
+                return await self.complete(tx, session, amr=(MULTI_FACTOR,), origin=origin)
         return None
 
     async def remove(
@@ -179,25 +189,32 @@ class Factors:
         key = await self._keys.data_key(tx.scope.tenant, factor.person)
         return key.decrypt(factor.label_ciphertext, aad=_purpose(factor.id, "label")).decode()
 
-    async def _require_whole_or_none(self, tx: Transaction, session: Session) -> None:
+    async def require_whole_or_none(self, tx: Transaction, session: Session) -> None:
+        """Refuse unless the session has shown a second factor, or its person has none.
+
+        Raises:
+            SecondFactorFirst: if there is one to show.
+        """
         has_factor, _ = await store.has_factor_and_is_staff(tx, session.person, now=tx.clock())
         if has_factor and MULTI_FACTOR not in session.amr:
             raise SecondFactorFirst
 
-    async def _complete(
-        self, tx: Transaction, session: Session, *, amr: tuple[str, ...], origin: Origin
-    ) -> Credentials:
+    async def complete(self, tx: Transaction, session: Session, *, amr: tuple[str, ...], origin: Origin) -> Credentials:
         """Open a whole session in the place of one with a single factor."""
         person = await self._person(tx, session.person)
         await end_session(tx, session, reason=SessionEnd.REPLACED)
-        return await self._sessions.open(tx, person, amr=_joined(session.amr, amr), origin=origin)
+        return await self._sessions.open(
+            tx, person, amr=_joined(session.amr, amr), origin=origin, upstream=session.upstream
+        )
 
     async def _renew(
         self, tx: Transaction, person: PersonRow, session: Session, *, amr: tuple[str, ...], origin: Origin
     ) -> Credentials:
         await self._people.end_sessions(tx, person, reason=SessionEnd.REPLACED)
         fresh = await self._person(tx, person.person)
-        return await self._sessions.open(tx, fresh, amr=_joined(session.amr, amr), origin=origin)
+        return await self._sessions.open(
+            tx, fresh, amr=_joined(session.amr, amr), origin=origin, upstream=session.upstream
+        )
 
     async def _record_enrolment(self, tx: Transaction, factor: Factor, key: DataKey) -> PersonRow:
         person = await self._person(tx, factor.person)
@@ -231,6 +248,24 @@ class Factors:
             msg = "a factor without a seed has no codes"
             raise RuntimeError(msg)
         return key.decrypt(factor.seed_ciphertext, aad=_purpose(factor.id, "seed")).decode()
+
+
+def _pending(tx: Transaction, key: DataKey, person: str, identifier: UUID, *, kind: Kind, label: str) -> Factor:
+    return Factor(
+        id=identifier,
+        person=person,
+        kind=kind,
+        label_ciphertext=key.encrypt(label.encode(), aad=_purpose(identifier, "label")),
+        seed_ciphertext=None,
+        codes_ciphertext=None,
+        last_step=0,
+        challenge=None,
+        credential_id=None,
+        public_key=None,
+        sign_count=0,
+        created_at=tx.clock(),
+        active_at=None,
+    )
 
 
 def _purpose(factor: UUID, part: str) -> bytes:

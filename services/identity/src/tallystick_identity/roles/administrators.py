@@ -15,7 +15,7 @@ from tallystick_contracts.capabilities import Capability
 from tallystick_identity.errors import LastAdministrator
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from tallystick_chassis.transaction import Transaction
 
@@ -32,6 +32,11 @@ _ANYBODY = text(
     "and p.deleted_at is null and p.disabled_at is null and held = any(cast(:needed as text[])) "
     "group by g.person having count(distinct held) = cardinality(cast(:needed as text[])))"
 )
+
+
+def is_administrators(capabilities: Iterable[str]) -> bool:
+    """Say whether a role with these capabilities can give its holder, or others, every other one."""
+    return not {*_NEEDED, Capability.SSO_WRITE.value}.isdisjoint(capabilities)
 
 
 @asynccontextmanager

@@ -26,12 +26,15 @@ from tallystick_identity.sessions.domain import (
 from tallystick_identity.sign_in.domain import secret_hash
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from tallystick_chassis.http.tokens import TokenSigner
     from tallystick_chassis.sealing import Sealer
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_identity.people.store import PersonRow
     from tallystick_identity.request_edge import Origin
+    from tallystick_identity.sessions.domain import Upstream
 
 _REF_BYTES = 16
 
@@ -64,8 +67,20 @@ class Sessions:
         self._sealer = sealer
         self._refresh_key = refresh_key
 
-    async def open(self, tx: Transaction, person: PersonRow, *, amr: tuple[str, ...], origin: Origin) -> Credentials:
-        """Open a session for a person who has just proved who they are, by the methods in ``amr``."""
+    async def open(
+        self,
+        tx: Transaction,
+        person: PersonRow,
+        *,
+        amr: tuple[str, ...],
+        origin: Origin,
+        upstream: Upstream | None = None,
+        proved_at: datetime | None = None,
+    ) -> Credentials:
+        """Open a session for a person who has just proved who they are, by the methods in ``amr``.
+
+        ``upstream`` is the provider that vouched for them; ``proved_at`` when they proved it there, if it was earlier.
+        """
         now = tx.clock()
         refresh = RefreshToken(tx.scope.tenant, new_id(), new_secret())
         session = Session(
@@ -80,6 +95,8 @@ class Sessions:
             created_at=now,
             expires_at=now + self._timeouts.absolute,
             ended_at=None,
+            upstream=upstream,
+            proved_at=proved_at,
         )
         await store.insert_session(tx, session)
         credentials = await self._credentials(tx, session, refresh)
@@ -124,7 +141,7 @@ class Sessions:
             role_ids=tuple(sorted({str(one.grant.role_id) for one in grants})),
             token_version=session.token_version,
             amr=session.amr,
-            auth_time=int(session.created_at.timestamp()),
+            auth_time=session.auth_time,
         )
         lifetime = session.expires_at - tx.clock()
         return Credentials(token, str(refresh), session.session_ref, int(lifetime.total_seconds()), need)

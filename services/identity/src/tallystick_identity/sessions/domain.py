@@ -23,8 +23,19 @@ _LOCATOR_BYTES = 2 * _UUID_BYTES
 
 
 @dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a session came from: an identity at the tenant's provider, and the hash of the provider's own session."""
+
+    identity: UUID
+    session: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
-    """A session as stored. ``refresh_hash`` is of the newest secret, ``previous_hash`` of the one before."""
+    """A session as stored. ``refresh_hash`` is of the newest secret, ``previous_hash`` of the one before.
+
+    ``proved_at`` is when its person proved to a provider who they are, where that was not when it was opened.
+    """
 
     id: UUID
     person: str
@@ -38,6 +49,13 @@ class Session:
     expires_at: datetime
     ended_at: datetime | None
     label_ciphertext: bytes | None = None
+    upstream: Upstream | None = None
+    proved_at: datetime | None = None
+
+    @property
+    def auth_time(self) -> int:
+        """When the person last proved who they are, in seconds since 1970."""
+        return int((self.proved_at or self.created_at).timestamp())
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Introspector:
             person=person.person,
             session=session.session_ref,
             amr=session.amr,
-            auth_time=int(session.created_at.timestamp()),
+            auth_time=session.auth_time,
             csrf_sha256=csrf_sha256(csrf_token(self._csrf_key, session.session_ref)),
             home_unit=person.home_unit,
             limited=is_limited,

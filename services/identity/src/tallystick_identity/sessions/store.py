@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from tallystick_identity.sessions.domain import Session
+from tallystick_identity.sessions.domain import Session, Upstream
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "id, person, session_ref, token_version, amr, refresh_hash, previous_hash, refreshed_at, created_at, expires_at, "
-    "ended_at, label_ciphertext"
+    "ended_at, label_ciphertext, sso_identity, sso_session, proved_at"
 )
 _INSERT = text(
     "insert into identity.sessions (tenant_id, id, person, session_ref, token_version, amr, refresh_hash, "
-    "refreshed_at, created_at, expires_at) "
+    "refreshed_at, created_at, expires_at, sso_identity, sso_session, proved_at) "
     "values (:tenant, :id, :person, :session_ref, :token_version, cast(:amr as text[]), :refresh_hash, "
-    ":created_at, :created_at, :expires_at)"
+    ":created_at, :created_at, :expires_at, :sso_identity, :sso_session, :proved_at)"
 )
 _BY_ID = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and id = :id for update")
 _BY_REF = text(f"select {_COLUMNS} from identity.sessions where tenant_id = :tenant and session_ref = :session_ref")
@@ -50,7 +50,8 @@ _ERASE = text("delete from identity.sessions where tenant_id = :tenant and perso
 
 
 def _session(row: tuple[Any, ...]) -> Session:
-    identifier, person, ref, version, amr, refresh, previous, *times = row
+    identifier, person, ref, version, amr, refresh, previous, *rest = row
+    refreshed_at, created_at, expires_at, ended_at, label, sso_identity, sso_session, proved_at = rest
     return Session(
         identifier,
         person,
@@ -59,7 +60,13 @@ def _session(row: tuple[Any, ...]) -> Session:
         tuple(amr),
         bytes(refresh),
         None if previous is None else bytes(previous),
-        *times,
+        refreshed_at,
+        created_at,
+        expires_at,
+        ended_at,
+        label,
+        None if sso_identity is None else Upstream(sso_identity, sso_session),
+        proved_at,
     )
 
 
@@ -77,6 +84,9 @@ async def insert_session(tx: Transaction, session: Session) -> None:
             "refresh_hash": session.refresh_hash,
             "created_at": session.created_at,
             "expires_at": session.expires_at,
+            "sso_identity": session.upstream and session.upstream.identity,
+            "sso_session": session.upstream and session.upstream.session,
+            "proved_at": session.proved_at,
         },
     )
 

@@ -1,0 +1,1 @@
+"""Single sign-on: a tenant's people signed in by its own OpenID provider."""
