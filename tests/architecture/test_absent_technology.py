@@ -36,8 +36,14 @@ CALLERS = {
     "tallystick_chassis/bus.py": "NATS, by the address in the settings",
     "tallystick_chassis/http/service_client.py": "the other services, by the addresses in the settings",
     "tallystick_identity/sign_in/mail.py": "the mail server in the settings",
+    "tallystick_identity/sso/fetch.py": "the OpenID provider that a tenant's administrator named, if it is public",
 }
-CONNECTING = {"AsyncClient", "Client", "urlopen", "open_connection", "create_connection", "SMTP", "ClientSession"}
+CONNECTING = {"urlopen", "open_connection", "create_connection", "SMTP", "ClientSession"} | {
+    "AsyncClient",
+    "Client",
+    "AsyncHTTPTransport",  # which follows no redirect
+    "HTTPTransport",
+}
 INDEX = {"registry": "https://pypi.org/simple"}
 
 
@@ -195,6 +201,8 @@ def test_services_open_connections_in_named_places_and_follow_no_redirect():
             if ast.unparse(call.func) == "httpx.AsyncClient":
                 given = {word.arg: ast.unparse(word.value) for word in call.keywords}
                 assert (given["follow_redirects"], given["trust_env"]) == ("False", "False"), name
+            if ast.unparse(call.func) == "httpx.AsyncHTTPTransport":
+                assert {word.arg: ast.unparse(word.value) for word in call.keywords}["trust_env"] == "False", name
 
 
 def test_no_answer_invites_other_origins():

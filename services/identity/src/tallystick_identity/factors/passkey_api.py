@@ -138,7 +138,7 @@ def passkey_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         if signed_in is None:
             raise PasskeyNotAccepted
         answer = proving.answer(signed_in.credentials, signed_in.person)
-        answer.set_cookie(_ticket_cookie(""))
+        answer.cookies.append(_ticket_cookie(""))
         return answer
 
     return [read_creation, confirm_passkey, ask_for_passkey, show_passkey, ask_to_sign_in, sign_in_by_passkey]

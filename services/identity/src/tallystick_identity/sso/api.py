@@ -30,7 +30,7 @@ _SSO = "/sign-in/{tenant:str}/sso"
 _MAX_FIELD_CHARS = 4_096
 
 
-def sso_routes(  # noqa: C901 - a list of handlers; none of them branches much
+def sso_routes(
     *, duty: DutyDatabase, single_sign_on: SingleSignOn, csrf_key: bytes, public_url: str
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
@@ -68,9 +68,8 @@ def sso_routes(  # noqa: C901 - a list of handlers; none of them branches much
         else:
             need = signed_in.credentials.need
             page = pages.render("sso.html", tenant=tenant, signed_in=True, need=None if need is None else need.value)
-            for cookie in session_cookies(signed_in.credentials, csrf_key=csrf_key):
-                page.set_cookie(cookie)
-        page.set_cookie(_flow_cookie(""))
+            page.cookies.extend(session_cookies(signed_in.credentials, csrf_key=csrf_key))
+        page.cookies.append(_flow_cookie(""))
         return page
 
     @post(f"{_SSO}/logout", opt={"public": True}, status_code=200)
