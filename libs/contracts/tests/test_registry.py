@@ -46,10 +46,11 @@ def test_a_type_cannot_be_registered_twice() -> None:
                 "password",
                 "mfa",
                 "service_key",
+                "sso_provider",
                 "signing_key",
                 "erasure_receipt",
             }),
-        (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account"}),
+        (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account", "sso"}),
         (
             LogKind.COMPLIANCE,
             "assessment",

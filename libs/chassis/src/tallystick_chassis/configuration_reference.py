@@ -144,7 +144,8 @@ def _rows(kind: type[msgspec.Struct]) -> list[str]:
         optional = get_origin(hint) in {Union, UnionType}
         plain = next(one for one in get_args(hint) if one is not NoneType) if optional else hint
         needed = "yes" if field.required else "no" if field.default is None else f"`{field.default}`"
-        form = _FORMS.get(plain, "JSON")
+        # A service's own list is a tuple of texts, written with commas.
+        form = _FORMS.get(plain, "text" if issubclass(plain, tuple) else "JSON")
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {form} | {needed} | {MEANINGS[field.name]} |\n")
     return rows
 

@@ -11,6 +11,7 @@ import pytest
 from bendable_provider import KEY, OTHER_KEY, BendableProvider
 from sqlalchemy import text
 from tallystick_contracts.generated.identity import LoginFailed, LoginFailure, SessionEnd, SessionRevoked
+from tallystick_contracts.generated.privacy import ErasureOrdered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -555,6 +556,19 @@ async def test_somebody_unlinked_or_disabled_does_not_get_in(identity: Identity,
     assert (await identity.command(admin, "POST", f"identity/people/{person['id']}/disable")).status_code == 200
     assert (await _sign_in(identity, provider, tenant))[1].status_code == 401
     assert await _failures(identity, tenant) == [LoginFailure.ACCOUNT_DISABLED]
+
+
+async def test_erasure_forgets_who_somebody_is_at_the_provider(identity: Identity, provider: BendableProvider) -> None:
+    tenant, admin = await _configured(identity, provider)
+    await _sign_in(identity, provider, tenant)
+    person = next(one for one in (await admin.get("/api/v1/identity/people")).json()["people"] if "Kim" in str(one))
+    assert (await identity.command(admin, "DELETE", f"identity/people/{person['id']}")).status_code == 202
+    await identity.receive(tenant.id, ErasureOrdered(job_id="job-1", person=person["person"]))
+    (receipt,) = await identity.events(tenant.id, "identity.erasure_receipt.given")
+    assert {one.name: one.items for one in receipt.data.stores}["single-sign-on"] == 1  # type: ignore[attr-defined]
+    async with identity.transaction(tenant.id) as tx:
+        left = await tx.execute(text("select count(*) from identity.sso_identities"))
+        assert left.scalar_one() == 0
 
 
 async def _log_out(identity: Identity, tenant: Tenant, token: str) -> httpx.Response:
