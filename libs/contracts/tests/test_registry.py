@@ -46,6 +46,7 @@ def test_a_type_cannot_be_registered_twice() -> None:
                 "password",
                 "mfa",
                 "service_key",
+                "sso_provider",
                 "signing_key",
                 "credential_key",
                 "sign_in_policy",
