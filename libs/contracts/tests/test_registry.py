@@ -50,7 +50,6 @@ def test_a_type_cannot_be_registered_twice() -> None:
                 "signing_key",
                 "credential_key",
                 "sign_in_policy",
-                "sso_provider",
                 "erasure_receipt",
             }),
         (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account", "sso"}),

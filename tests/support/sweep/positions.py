@@ -55,11 +55,20 @@ WORDS: Mapping[str, str] = {
     "token": "a session's token",
     "item_id": "an item's name within its evaluation",
     "body": "an event of the service that hands it over",
+    "issuer": "the address of somebody else's provider",
+    "client_id": "what the tenant is called at its provider",
+    "client_secret": "a secret that is set",
+    "domains": "names of the internet",
+    "role_claim": "a name in the provider's tokens",
+    "roles/*/value": "a text in the provider's tokens",
+    "two_factor_values": "a text in the provider's tokens",
 }
 
 
 OWN_NAMES: Mapping[str, str] = {
     "assessment POST /api/v1/assessment/evaluations": "an exam's document names its own items, options and keys",
+    "identity POST /api/v1/auth/passkeys/{factor_id}/confirm": "bytes that the browser's device made up",
+    "identity POST /api/v1/auth/second-factor/passkey": "bytes that the browser's device signed",
 }
 """Routes whose whole body holds no id, and why."""
 
@@ -68,6 +77,8 @@ NO_LISTS_OF_THINGS: Mapping[str, str] = {
     "assessment GET /api/v1/assessment/evaluations/{evaluation_id}/versions/{version}": "as above",
     "identity GET /api/v1/auth/second-factor": "the factors of the person who asks; whoever is staff has another",
     "identity GET /api/v1/auth/factors/{factor_id}": "recovery codes",
+    "identity GET /api/v1/auth/passkeys/{factor_id}": "algorithms, and the passkeys of the person who asks",
+    "identity GET /api/v1/identity/sso": "what the tenant said of the one provider that it has",
     "ledger GET /api/v1/ledger/logs/{log_id}/proofs/consistency": "hashes",
     "ledger GET /api/v1/ledger/logs/{log_id}/proofs/inclusion": "hashes",
     "ledger GET /api/v1/ledger/public-entries/{tenant}/{event_id}": "keys of the installation, for services",
