@@ -3,7 +3,7 @@
 A step of the writer is everything from checked events to the commit: lock, state, lines, chain, tree, signature, insert
 with all guards and indexes, feeds' heads, checkpoint. A step of the reference is one insert of the same rows, finished,
 into a table without constraint, index, trigger or policy, and its commit (append_reference_*.sql). Both take batches of
-500 through asyncpg over TLS, in turns, on a Postgres of this run's own with fsync on.
+500 through asyncpg over TLS, in turns, on a Postgres of this run's own, in memory and without fsync.
 """
 
 import os
