@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from _pytest.nodeid import coerce_node_id
 from tallystick_cli.stack import control
 from tallystick_cli.stack.status import Status
 from tallystick_cli.stack.temporary import (
@@ -16,6 +17,16 @@ from tallystick_cli.stack.temporary import (
 
 # In CI, every test that the ASVS map names must pass; without TALLY_ASVS the plugin does nothing.
 pytest_plugins = ["asvs.gate"]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of an `xdist_group` in one worker: pytest 9.2 no longer reads what xdist 3.8 writes for that."""
+    if hasattr(config, "workerinput") and config.getvalue("loadgroup"):
+        for item in items:
+            group = item.get_closest_marker("xdist_group")
+            if group is not None and not item.nodeid.endswith(f"@{group.args[0]}"):
+                item._id = coerce_node_id(f"{item.nodeid}@{group.args[0]}")  # noqa: SLF001 - as xdist does
 
 
 @pytest.fixture(scope="session")

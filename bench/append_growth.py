@@ -33,7 +33,7 @@ _ROUNDS: Final = 10
 def take() -> Result:
     """Fill, then append to both logs in turns."""
     grown = int(os.environ.get("TALLY_BENCH_GROWN", "500000"))
-    with running_servers() as servers:
+    with running_servers(durable=True) as servers:
         long_s, short_s = uvloop.run(_measure(servers.fresh_databases(), servers.ca_file, grown))
     return result(
         name="append_growth",

@@ -4,7 +4,8 @@ What the writer does for a batch is everything from checked events to the commit
 insert with all guards and indexes, feeds' heads, checkpoint. It has two batches of a log in hand, as the ledger's
 worker does: one on its way to the disk, one being built. The reference inserts the same rows, finished, into a table
 without constraint, index, trigger or policy, one batch after another on a connection for each log, and commits each
-(append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns of ten, with fsync on.
+(append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns of ten, with fsync on
+and the database on the disk.
 
 TALLY_BENCH_BATCHES is the number of batches in all (200).
 """
@@ -47,7 +48,7 @@ def take_four() -> Result:
 
 def _take(name: str, logs: int, goal: float) -> Result:
     rounds = max(1, int(os.environ.get("TALLY_BENCH_BATCHES", "200")) // _ROUND // logs)
-    with running_servers() as servers:
+    with running_servers(durable=True) as servers:
         databases = servers.fresh_databases()
         writer_s, bare_s = uvloop.run(_measure(databases, servers.ca_file, logs, rounds))
     entries = _ROUND * BATCH * logs

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from faults.freezing import frozen
 from sweep.house import Builder, House, eventually
 from sweep.problems import problem_in
 from sweep.recipes import Ids
@@ -79,15 +80,6 @@ def pid_of(house: House, program: str) -> int:
     pid = status.read(house.layout).programs[program].pid
     assert pid is not None
     return pid
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 @pytest.mark.control("AC-05")

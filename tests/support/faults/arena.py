@@ -22,6 +22,8 @@ from tallystick_cli.stack import nats as nats_server
 from tallystick_cli.stack.accounts import ADMIN
 from tallystick_cli.stack.layout import Layout
 
+from faults.freezing import frozen
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
@@ -79,14 +81,11 @@ class Arena:
 
     @contextmanager
     def frozen(self, program: str) -> Iterator[None]:
-        """Stop a process in its tracks: its port still takes connections, and nothing ever answers."""
+        """Hold a process still by its name."""
         victim = status.read(self.layout).programs[program].pid
         assert victim is not None, f"{program} is not running"
-        os.kill(victim, signal.SIGSTOP)
-        try:
+        with frozen(victim):
             yield
-        finally:
-            os.kill(victim, signal.SIGCONT)
 
     async def wipe_jetstream(self) -> None:
         """Take the disk away from under NATS, and kill it before it can say so."""

@@ -70,5 +70,5 @@ def reconcile(house: House, logs: Path, *, grace_s: float = 300) -> Found:
         *services,
         *cookies_of(house, "owner"),
     )
-    assert status == (found["status"] == "differs"), found
+    assert status == (found["status"] != "agrees"), found
     return found

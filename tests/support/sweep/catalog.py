@@ -68,8 +68,8 @@ _ROLES = """
 select r.rolname as name, r.rolcanlogin as login, r.rolsuper as super, r.rolbypassrls as bypass,
     r.rolcreaterole as makes_roles,
     r.rolcreatedb as makes_databases, r.rolreplication as replicates, r.rolinherit as inherits,
-    (select coalesce(json_agg(g.rolname::text), '[]') from pg_auth_members m join pg_roles g on g.oid = m.roleid
-     where m.member = r.oid) as member_of,
+    (select coalesce(json_agg(distinct g.rolname::text), '[]') from pg_auth_members m
+     join pg_roles g on g.oid = m.roleid where m.member = r.oid) as member_of,
     has_database_privilege(r.oid, current_database(), 'create') as makes_schemas,
     has_database_privilege(r.oid, current_database(), 'temp') as makes_temporary,
     (select coalesce(json_agg(n.nspname::text order by n.nspname), '[]') from pg_namespace n

@@ -49,9 +49,12 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
-    """The outcome. ``under_way`` counts rows and events that are newer than the logs: they are no differences yet."""
+    """The outcome. ``under_way`` counts rows and events that are newer than the logs: they are no differences yet.
 
-    status: Literal["agrees", "differs"]
+    A log that is damaged is compared up to the damage; without a difference up to there the status is ``damaged``.
+    """
+
+    status: Literal["agrees", "differs", "damaged"]
     authenticated: bool
     as_of: str
     entries: int
@@ -271,8 +274,9 @@ def reconcile(  # noqa: PLR0917 (the command's own parameters)
         reconciler.compare_events()
         compared = reconciler.compare_rows()
     told = reconciler.expectation
+    damaged = any(report.status == "damaged" for report in reports)
     outcome = Reconciliation(
-        status="differs" if reconciler.found else "agrees",
+        status="differs" if reconciler.found else "damaged" if damaged else "agrees",
         authenticated=all(report.authenticated for report in reports),
         as_of=max(told.as_of.values(), default=""),
         entries=sum(report.entries for report in reports),

@@ -90,6 +90,8 @@ def _tell(found: Reconciliation) -> None:
         say(f"  … and {found.not_shown:,} more", style="red")
     if found.status == "agrees":
         say("agrees: the services hold what the ledger says", style="green")
+    elif found.status == "damaged":
+        say("damaged: no difference up to where the log breaks; nothing after it was compared", style="red")
     else:
         say(f"differs: {len(found.differences) + found.not_shown:,} differences", style="red")
     say("What this comparison cannot show:", style="bold")

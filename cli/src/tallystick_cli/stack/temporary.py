@@ -127,10 +127,10 @@ class RunningServers:
 
 
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[Layout]:
-    """Make a folder for one stack and erase it afterwards, with what Postgres put elsewhere."""
+def temporary_folder(*, in_memory: bool = True) -> Iterator[Layout]:
+    """Make a folder for one stack, in memory where there is room, and erase it with what Postgres put elsewhere."""
     # Not pytest's own folder: that one is 0700, and Postgres would have to move out of it.
-    layout = Layout.at(tempfile.mkdtemp(prefix="tally-test-", dir=_memory_folder()))
+    layout = Layout.at(tempfile.mkdtemp(prefix="tally-test-", dir=_memory_folder() if in_memory else None))
     try:
         yield layout
     finally:
@@ -142,9 +142,9 @@ def temporary_folder() -> Iterator[Layout]:
 def running_servers(*, durable: bool = False) -> Iterator[RunningServers]:
     """Start Postgres and NATS in a temporary folder, with roles, empty databases, streams and durables.
 
-    Unless `durable` is asked for, Postgres is as hasty as a thrown-away database may be.
+    Unless `durable` is asked for, they lie in memory and Postgres is as hasty as a thrown-away database may be.
     """
-    with temporary_folder() as layout, contextlib.ExitStack() as stack:
+    with temporary_folder(in_memory=not durable) as layout, contextlib.ExitStack() as stack:
         servers = boot.prepare(layout)
         program = servers.postgres.program
         postgres = stack.enter_context(_running(program if durable else _hasty(program)))

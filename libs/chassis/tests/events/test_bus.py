@@ -1,11 +1,11 @@
 """The bus against a real NATS server, as a service's own user."""
 
 import asyncio
-import signal
 import time
 from uuid import uuid4
 
 import pytest
+from faults.freezing import frozen
 from tallystick_chassis.bus import MAX_BATCH, Bus, BusMessage, BusUnavailableError
 
 
@@ -81,14 +81,11 @@ async def test_a_durable_that_is_not_there_never_delivers_and_never_hangs(buses)
 async def test_a_frozen_server_ends_a_publication_in_time(buses, stack, tenant):
     bus = buses.of("identity")
     await bus.publish_batch([message(tenant)], timeout_s=5)
-    stack.nats.process.send_signal(signal.SIGSTOP)
-    try:
+    with frozen(stack.nats.process.pid):
         begun = time.monotonic()
         with pytest.raises(BusUnavailableError):
             await bus.publish_batch([message(tenant, 1)], timeout_s=0.5)
         assert time.monotonic() - begun < 2
-    finally:
-        stack.nats.process.send_signal(signal.SIGCONT)
     await bus.publish_batch([message(tenant, 2)], timeout_s=5)
 
 

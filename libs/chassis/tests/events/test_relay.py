@@ -1,12 +1,12 @@
 """The relay over a real database: what commits is numbered once, without gaps, published in order until confirmed."""
 
 import asyncio
-import signal
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from faults.freezing import frozen
 from tallystick_chassis.bus import BusUnavailableError
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.ids import TenantId
@@ -163,8 +163,7 @@ async def test_a_frozen_nats_does_not_hold_the_lock(house, buses, stack, tools, 
     bus = buses.of("identity")
     await bus.client()
     await tools.commit(app, tenant, "tenant")
-    stack.nats.process.send_signal(signal.SIGSTOP)
-    try:
+    with frozen(stack.nats.process.pid):
         begun = time.monotonic()
         with pytest.raises(BusUnavailableError):
             await relay_of(duty, bus, publish_timeout_s=0.5).step()
@@ -172,8 +171,6 @@ async def test_a_frozen_nats_does_not_hold_the_lock(house, buses, stack, tools, 
         tape = tools.Tape()
         await relay_of(house.duty("identity"), tape).step()  # another replica, that reaches NATS, is free to go on
         assert published(tape) == [1]
-    finally:
-        stack.nats.process.send_signal(signal.SIGCONT)
 
 
 async def test_published_events_lie_on_jetstream(house, buses, tools, tenant):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
 from base64 import urlsafe_b64decode
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from faults.freezing import frozen
 from sqlalchemy import text
 from tallystick_chassis.bus import Bus, BusMessage, BusUnavailableError
 from tallystick_chassis.clock import utc_now
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     import httpx
+    from tallystick_cli.stack.child import Child
 
     from conftest import Identity
 
@@ -236,6 +236,23 @@ async def test_a_revoked_session_is_refused_within_a_second(identity: Identity, 
             assert await refused_after(follower, token) < 1.0
 
 
+@asynccontextmanager
+async def lost(broker: Child, fault: str) -> AsyncIterator[None]:
+    """Freeze the broker for a while, or kill it and keep it away until the end."""
+    if fault == "frozen":
+        with frozen(broker.process.pid):
+            yield
+        return
+    broker.process.kill()
+    try:
+        yield
+    finally:
+        broker.process.wait()
+        while not broker.is_alive:
+            broker.tend()
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.control("AC-05")
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 async def test_within_two_seconds_of_losing_the_broker_a_service_knows_that_it_is_stale(
@@ -244,8 +261,7 @@ async def test_within_two_seconds_of_losing_the_broker_a_service_knows_that_it_i
     async with following(identity, servers) as follower:
         client, token = await visitor(follower)
         assert (await follower.service.authenticate(token)).active
-        try:
-            os.kill(servers.nats.process.pid, signal.SIGKILL if fault == "killed" else signal.SIGSTOP)
+        async with lost(servers.nats, fault):
             await identity.command(client, "POST", "auth/logout")
             assert await refused_after(follower, token) < FRESH_S + 0.3
             assert not follower.memory.is_fresh
@@ -253,14 +269,6 @@ async def test_within_two_seconds_of_losing_the_broker_a_service_knows_that_it_i
             with pytest.raises(Unavailable):
                 await follower.service.authenticate(token)
             follower.identity_is_down = False
-        finally:
-            if fault == "frozen":
-                os.kill(servers.nats.process.pid, signal.SIGCONT)
-            else:
-                servers.nats.process.wait()
-                while not servers.nats.is_alive:
-                    servers.nats.tend()
-                    await asyncio.sleep(0.02)
         assert await follower.until_fresh() < 6.0, "it listens again by itself"
         assert not (await follower.service.authenticate(token)).active
 

@@ -6,6 +6,8 @@ a cut-off run left must be what was there before; and the very same proof must t
 
 from __future__ import annotations
 
+import gc
+import warnings
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -72,6 +74,9 @@ async def identity(identity_with: StartIdentity) -> AsyncIterator[Identity]:
     limits = {FAILURES_PAIR.name: 10_000, FAILURES_ACCOUNT.name: 10_000, LINK_RECIPIENT.name: 100}
     async with identity_with(limits) as running:
         yield running
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a kill leaves its connections open
+        gc.collect()
 
 
 @pytest.fixture

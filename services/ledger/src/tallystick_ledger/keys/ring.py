@@ -79,7 +79,9 @@ class KeyRing:
         return tuple(self._seeds)
 
     def make(self, name: str) -> bytes:
-        """Add a new key to the folder as ``<name>.key`` and return its public half; a crash leaves it whole or not.
+        """Add a new key to the folder and return its public half; a crash leaves it whole or not.
+
+        Its file is called ``<name>-<begin of the public key>.key``: no key ever takes another one's place.
 
         Raises:
             KeyRingError: there is no folder, or it cannot be written.
@@ -88,6 +90,7 @@ class KeyRing:
             msg = "there is no folder of checkpoint keys: set TALLY_CHECKPOINT_KEYS_DIR"
             raise KeyRingError(msg)
         seed = secrets.token_bytes(SEED_BYTES)
+        name = f"{name}-{public_of(seed)[:8].hex()}"
         part = self._folder / f".{name}.part"
         try:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
