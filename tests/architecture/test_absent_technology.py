@@ -152,6 +152,17 @@ def test_pages_keep_nothing_in_the_browser_and_load_nothing_from_elsewhere():
     assert {path.name: found for path in TEMPLATES if (found := keeping.findall(path.read_text()))} == {}
 
 
+def test_password_fields_are_masked_and_nothing_hinders_password_managers_or_pasting():
+    fields = [(path.name, field) for path in TEMPLATES for field in re.findall(r"<input\b[^>]*>", path.read_text())]
+    passwords = [(name, field) for name, field in fields if "password" in field]
+    assert passwords
+    for name, field in passwords:
+        assert 'type="password"' in field, name
+        assert re.search(r'autocomplete="(current|new)-password"', field), name
+    hindering = re.compile(r"paste|autocomplete=\"?off|readonly|keydown|beforeinput")
+    assert {path.name: found for path in TEMPLATES if (found := hindering.findall(path.read_text()))} == {}
+
+
 def test_cryptography_comes_from_named_libraries_and_no_weak_algorithm_is_named():
     wrong = []
     for name, tree in _modules(SOURCE_ROOTS):

@@ -108,10 +108,15 @@ def _run(folder: Path, *, names: list[str], arguments: list[str]) -> Ran:
     (folder / "map.yaml").write_text(lines)
     (folder / "test_all.py").write_text(SUITE)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = xdist_group(name): runs together\n")
+    own = {
+        "PYTHONPATH": str(ROOT / "tests/support"),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "TALLY_ASVS": str(folder / "map.yaml"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "asvs.gate", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "tests/support"), "TALLY_ASVS": str(folder / "map.yaml")},
+        env=os.environ | own,
         capture_output=True,
         text=True,
         check=False,
@@ -122,7 +127,9 @@ def _run(folder: Path, *, names: list[str], arguments: list[str]) -> Ran:
 @pytest.mark.control("EV-01")
 def test_a_whole_run_fails_where_a_named_test_did_not_pass_in_every_case(tmp_path):
     names = ["passes", "passes_in_one_case", "skips", "is_expected_to_fail", "passes_against_expectation", "is_gone"]
-    ran = _run(tmp_path, names=[f"test_{name}" for name in names], arguments=["-n", "1", "--dist", "loadgroup"])
+    ran = _run(
+        tmp_path, names=[f"test_{name}" for name in names], arguments=["-p", "xdist", "-n", "1", "--dist", "loadgroup"]
+    )
     assert ran.status == 1, ran.output
     unproven = [line for line in ran.output.splitlines() if line.startswith("V1: ")]
     assert unproven == [
@@ -135,8 +142,8 @@ def test_a_whole_run_fails_where_a_named_test_did_not_pass_in_every_case(tmp_pat
 
 
 def test_a_deselected_test_proves_nothing_and_one_that_passed_does(tmp_path):
-    assert _run(tmp_path, names=["test_passes"], arguments=["-p", "no:xdist"]).status == 0
-    left_out = _run(tmp_path, names=["test_passes"], arguments=["-p", "no:xdist", "-k", "skips"])
+    assert _run(tmp_path, names=["test_passes"], arguments=[]).status == 0
+    left_out = _run(tmp_path, names=["test_passes"], arguments=["-k", "skips"])
     assert left_out.status == 1
     assert "V1: test_all.py::test_passes (not run)" in left_out.output
 
