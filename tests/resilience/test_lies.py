@@ -18,6 +18,7 @@ from sweep.recipes import exam
 from sweep.visitor import Call
 from tallystick_cli.main import app
 from tallystick_cli.stack import secret_files
+from tallystick_ledger.keys.ring import KeyRing
 from tallystick_tlog import (
     FIRST_PREV,
     Checkpoint,
@@ -56,13 +57,14 @@ def scene(house: House, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     builder, owner = Builder(house.layout, folder), house.visitor("owner")
     builder.ask(owner, "assessment POST /api/v1/assessment/evaluations", Call(json=exam("exam-among-lies")))
     honest = export(house, folder / "honest")
+    ring = KeyRing(secret_files.random_key(house.layout, "checkpoint-key"), house.layout.checkpoint_keys)
     origin = read_checkpoint((kept / "checkpoint").read_bytes()).origin
     return Scene(
         kept=kept / "checkpoint",
         seen=folder / "seen",
         honest=honest / "compliance",
         key=key,
-        operator=Signer(origin, secret_files.random_key(house.layout, "checkpoint-key")),
+        operator=Signer(origin, ring.seed_of(ring.read()[-1])),
     )
 
 

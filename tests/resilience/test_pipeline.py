@@ -15,6 +15,8 @@ from faults.pipeline import Pipeline, pipeline
 from tallystick_chassis.bus import BusMessage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tallystick_cli.stack.temporary import Databases
 
 pytestmark = pytest.mark.xdist_group("resilience")
@@ -38,8 +40,8 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 
 
 @pytest.fixture
-async def pipe(migrated_databases: Databases, broker: Broker) -> AsyncIterator[Pipeline]:
-    async with pipeline(migrated_databases, broker) as made:
+async def pipe(migrated_databases: Databases, broker: Broker, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    async with pipeline(migrated_databases, broker, tmp_path / "marks") as made:
         yield made
 
 

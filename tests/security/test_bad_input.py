@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 import pytest
 from sweep.house import eventually
+from sweep.isolation import SERVICE_ONLY
 from sweep.problems import problem_in
 from sweep.recipes import RECIPES, Ids
 from sweep.visitor import NOTHING, Call
@@ -107,7 +108,7 @@ def with_body(house) -> Iterator[tuple[str, Call]]:
     """Give every route that takes JSON, with a proper request."""
     for name, recipes in RECIPES.items():
         call = recipes[0].build(Ids())
-        if call.json is not NOTHING and house.routes[name].capability != "session.introspect":
+        if call.json is not NOTHING and house.routes[name].capability not in SERVICE_ONLY:
             yield name, call
     yield "identity POST /api/v1/auth/login", Call(json={"tenant": "nobody-here", "email": "a@b.example"})
     yield "identity POST /api/v1/auth/verify", Call(json={"request_id": "x", "token": "y" * 43})
@@ -213,7 +214,7 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_by_every_route(house):
 def test_two_mebibytes_are_too_much_for_every_route_signed_in_or_not(house, stored):
     before, wrong = stored(), []
     for name, route in house.routes.items():
-        if not route.is_unsafe or route.capability in {"", "session.own", "session.introspect"}:
+        if not route.is_unsafe or route.capability in {"", "session.own"} | SERVICE_ONLY:
             continue
         call = RECIPES[name][0].build(Ids())
         answer = house.visitor("stranger").raw(
@@ -255,10 +256,12 @@ def test_parameters_out_of_range_are_refused_by_every_route_that_has_them(house)
     owner = house.visitor("owner")
     for name, recipes in RECIPES.items():
         route = house.routes[name]
-        if route.is_unsafe or route.capability in {"feed.read", "proof.read"}:
+        if route.is_unsafe or route.capability in SERVICE_ONLY:
             continue
         call = recipes[-1].build(house.places["a"])
         for parameter, values in BAD_QUERIES.items():
+            if parameter == "after" and route.path.endswith("/state"):
+                continue  # a row's own key, which may be any text; what is no key of its kind: libs/chassis
             for value in values if parameter in route.parameters and f"{{{parameter}}}" not in route.path else ():
                 answer = owner.send(route, Call(path=call.path, query={**call.query, parameter: value}))
                 if answer.is_success:
@@ -318,7 +321,7 @@ def test_a_command_without_a_proper_idempotency_key_is_refused_by_every_service(
     stranger.send(house.routes["identity GET /api/v1/auth/factors/{factor_id}"], Call(path={"factor_id": Ids().factor}))
     for name, recipes in RECIPES.items():
         route = house.routes[name]
-        if not route.is_unsafe or route.capability == "session.introspect":
+        if not route.is_unsafe or route.capability in SERVICE_ONLY:
             continue
         call = recipes[0].build(ids)
         headers = {"X-CSRF-Token": stranger.http.cookies["__Host-tally_csrf"]} | (

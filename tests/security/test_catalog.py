@@ -58,6 +58,7 @@ APPEND_ONLY = {
         )
     ),
     *(f"ledger.{table}" for table in ("entries", "tree_hashes", "checkpoints", "exports", "export_parts")),
+    *(f"ledger.key_{table}" for table in ("changes", "statements", "rotations_finished")),
     "verification.withdrawals",
 }
 

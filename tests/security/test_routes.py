@@ -111,7 +111,7 @@ def test_without_the_capability_every_route_answers_403_and_stores_nothing(house
 def test_no_persons_role_opens_a_route_that_is_for_services(house):
     owner, wrong = house.visitor("owner"), []
     for route in house.routes.values():
-        if route.capability in {"event.hand_over", "feed.read", "proof.read", "session.introspect"}:
+        if route.capability in isolation.SERVICE_ONLY:
             answer = owner.send(route, RECIPES[route.name][0].build(house.places["a"]))
             if (answer.status_code, problem_in(answer).code) != (403, "capability_missing"):
                 wrong.append(f"{route.name}: {answer.status_code}")

@@ -14,7 +14,7 @@ from tallystick_contracts.topology import ServiceName
 
 
 def _contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_second_start_changes_no_secret_and_no_certificate(layout, servers):
 @pytest.mark.usefixtures("servers")
 def test_every_secret_lies_in_a_0600_file_below_a_0700_folder(layout):
     assert stat.S_IMODE(layout.secrets.stat().st_mode) == 0o700
-    files = list(layout.secrets.iterdir())
+    files = [path for path in layout.secrets.rglob("*") if path.is_file()]
     assert len(files) > 20
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     keys = list(layout.authority.glob("*.key"))

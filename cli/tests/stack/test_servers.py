@@ -287,7 +287,7 @@ async def test_every_durable_of_the_topology_exists_and_its_service_alone_reads_
     clients = {name: await _as(servers, str(name)) for name in ServiceName}
     for durable in DURABLES:
         info = await admin.jetstream().consumer_info(durable.stream, durable.name)
-        assert info.config.max_ack_pending == 2_000
+        assert info.config.max_ack_pending == durable.max_ack_pending
         answered = set()
         for name, client in clients.items():
             inbox = await client.subscribe(client.new_inbox())

@@ -1,4 +1,6 @@
 import socket
+import subprocess
+import sys
 
 import pytest
 from tallystick_cli.stack import ports, state
@@ -38,3 +40,15 @@ def test_a_damaged_state_file_is_an_error_that_says_what_to_do(layout):
 def test_a_stack_that_never_started_has_no_ports(layout):
     with pytest.raises(StackError, match="run `tally up` first"):
         state.read(layout).port("identity")
+
+
+def test_stacks_that_start_at_once_choose_no_port_twice():
+    code = "from tallystick_cli.stack import ports; print(*(ports.choose() for _ in range(40)))"
+    starting = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    chosen = [port for one in starting for port in one.communicate()[0].split()]
+
+    assert len(chosen) == len(set(chosen)) == 160
+
+
+def test_a_port_is_not_chosen_again_before_all_others_were():
+    assert ports.choose() != ports.choose()

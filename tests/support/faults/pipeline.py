@@ -20,6 +20,8 @@ from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import MagicLinkRejected, MagicLinkRejection, TenantCreated
 from tallystick_contracts.topology import ServiceName
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.writing.job import WriterJob
@@ -27,6 +29,7 @@ from tallystick_ledger.writing.writer import LedgerWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from tallystick_cli.stack.temporary import Databases
     from tallystick_contracts.message import LogKind
@@ -88,6 +91,7 @@ class Pipeline:
     identity: Database
     identity_duty: DutyDatabase
     ledger_duty: DutyDatabase
+    marks: FileHighWater
     clock: Clock = field(default_factory=Clock)
     tenant: TenantId = field(default_factory=lambda: TenantId(uuid4()))
     committed: list[UUID] = field(default_factory=list)
@@ -117,6 +121,7 @@ class Pipeline:
             prefix=ORIGIN,
             keys=CheckpointKeys(KeyRing(SEED), ORIGIN),
             clock=self.clock,
+            high_water=HighWaterGuard(self.marks),
         )
         writer.broker = self.broker
         return WriterJob(writer=writer, source=self.broker.pull("evt"), receipts=self.broker)
@@ -191,8 +196,8 @@ class Pipeline:
 
 
 @asynccontextmanager
-async def pipeline(databases: Databases, broker: Broker) -> AsyncIterator[Pipeline]:
-    """Connect it to databases that have identity's and the ledger's tables."""
+async def pipeline(databases: Databases, broker: Broker, marks: Path) -> AsyncIterator[Pipeline]:
+    """Connect it to databases that have identity's and the ledger's tables; ``marks``: where high-water marks go."""
     ca_file, clock = databases.servers.layout.ca_file, Clock()
     identity = Database(databases.dsn(ServiceName.IDENTITY, "app"), "identity", ca_file=ca_file, clock=clock)
     duties = [
@@ -200,7 +205,7 @@ async def pipeline(databases: Databases, broker: Broker) -> AsyncIterator[Pipeli
         for service in (ServiceName.IDENTITY, ServiceName.LEDGER)
     ]
     try:
-        yield Pipeline(broker, identity, duties[0], duties[1], clock)
+        yield Pipeline(broker, identity, duties[0], duties[1], FileHighWater(marks), clock)
     finally:
         for opened in (identity, *duties):
             await opened.dispose()

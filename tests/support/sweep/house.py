@@ -53,7 +53,9 @@ class House:
 
     def visitor(self, name: str) -> Visitor:
         """Return one of the people, or a stranger without an account (``nobody``)."""
-        return self.visitors[name]
+        visitor = self.visitors[name]
+        visitor.stay_signed_in()
+        return visitor
 
 
 def eventually(check: Callable[[], T | None], what: str) -> T:

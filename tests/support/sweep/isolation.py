@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Roles and the tree of units are the whole tenant's: whoever may read them sees all of them.
 _SHARED_IN_A_TENANT = frozenset({"tenant", "role", "unit", "path"})
-_SERVICE_ONLY = frozenset({"event.hand_over", "feed.read", "proof.read", "session.introspect"})
+SERVICE_ONLY = frozenset({"event.hand_over", "feed.read", "proof.read", "session.introspect"})
 
 
 def _always(_: Route) -> bool:
@@ -88,7 +88,7 @@ def in_lists(
     tried, found = 0, []
     for name, recipes in RECIPES.items():
         route = house.routes[name]
-        if route.is_unsafe or route.capability in _SERVICE_ONLY or not of(route):
+        if route.is_unsafe or route.capability in SERVICE_ONLY or not of(route):
             continue
         for recipe in recipes:
             text = visitor.send(route, recipe.build(mine)).text
@@ -115,7 +115,7 @@ def unproven(house: House) -> list[str]:
     owner, ids, found = house.visitor("owner"), house.places["a"], []
     for name, recipes in RECIPES.items():
         route = house.routes[name]
-        if route.capability in _SERVICE_ONLY or name in house.proven:
+        if route.capability in SERVICE_ONLY or name in house.proven:
             continue
         if route.is_unsafe:
             found.append(f"{name}: not part of the house")

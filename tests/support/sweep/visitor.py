@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 CSRF_COOKIE = "__Host-tally_csrf"
 NOTHING: Any = object()
 """No body at all, which is not the same as ``null``."""
+_REFRESH_AFTER_S = 60.0
 _UNCOMPARED = frozenset({"date", "x-correlation-id"})
 
 
@@ -54,6 +56,7 @@ class Visitor:
         self.sign_in_again: Callable[[], httpx.Cookies] | None = None
         self._urls = urls
         self.http = httpx.Client(verify=tls, timeout=30.0, cookies=cookies, headers={"User-Agent": user_agent})
+        self._refreshed_at = time.monotonic()
 
     def close(self) -> None:
         self.http.close()
@@ -64,11 +67,20 @@ class Visitor:
         if answer.status_code == httpx.codes.UNAUTHORIZED and b"step_up_required" in answer.content:
             self.renew()
             return self.request(route, call, headers=headers)
-        if answer.status_code == httpx.codes.UNAUTHORIZED and self.http.cookies.get(CSRF_COOKIE):
-            renewed = self.http.post(f"{self._urls['identity']}/session/refresh")
-            if renewed.is_success:
-                answer = self.request(route, call, headers=headers)
+        signed_in = self.http.cookies.get(CSRF_COOKIE)
+        if answer.status_code == httpx.codes.UNAUTHORIZED and signed_in and self.refresh():
+            answer = self.request(route, call, headers=headers)
         return answer
+
+    def refresh(self) -> bool:
+        """Have the session's token renewed, as a browser's page does; say whether that was granted."""
+        self._refreshed_at = time.monotonic()
+        return self.http.post(f"{self._urls['identity']}/session/refresh").is_success
+
+    def stay_signed_in(self) -> None:
+        """Renew the token in good time before it ends."""
+        if self.http.cookies.get(CSRF_COOKIE) and time.monotonic() - self._refreshed_at > _REFRESH_AFTER_S:
+            self.refresh()
 
     def renew(self) -> None:
         """Sign in again, for what wants a recent sign-in."""

@@ -65,7 +65,7 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 LIMITS: Final = (
     "A service answers for itself: one that lies to you and not to others is not found by asking it.",
-    "What no event says is not compared: texts, sessions, expiry of grants, settings, what key stores hold.",
+    "What no event says is not compared: texts, sessions, settings, what key stores hold.",
     "A row changed and changed back in between leaves no trace here.",
 )
 

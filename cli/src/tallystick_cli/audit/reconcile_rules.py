@@ -19,6 +19,7 @@ class Part(msgspec.Struct, frozen=True):
     data: str | None = None
     event: Literal["id", "actor", "subject", "org_unit", "stream_version"] | None = None
     value: Value = None
+    absent: Value = None
     form: Literal["time"] | None = msgspec.field(name="as", default=None)
 
     @property
@@ -32,7 +33,7 @@ class Part(msgspec.Struct, frozen=True):
             return getattr(event, self.event)
         if self.data is None:
             return self.value
-        found = data.get(self.data)
+        found = data.get(self.data, self.absent)
         return _moment(found) if self.form == "time" and isinstance(found, str) else found
 
 

@@ -1,12 +1,17 @@
 """Free TCP ports on the loopback address that stay free.
 
+A port is chosen seconds before its server listens. So that two stacks which start at once do not choose the same, each
+process walks through the ports from a place of its own, and never returns to one until it has been round.
+
 Ports come from below the kernel's ephemeral range. One inside it could be taken by any outgoing connection while a
 killed server is down, and a client that keeps dialling such a port can even connect to itself.
 """
 
-import secrets
+import functools
+import itertools
+import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tallystick_cli.stack.errors import StackError
@@ -15,7 +20,9 @@ LOOPBACK = "127.0.0.1"
 _LOWEST = 15_000
 _USUAL_EPHEMERAL_START = 32_768
 _RANGE_FILE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_ATTEMPTS = 500
+_BLOCK = 64
+_SPREAD = 7_919
+"""Prime, so that processes started after each other begin far apart."""
 
 
 def is_free(port: int) -> bool:
@@ -34,12 +41,18 @@ def choose(taken: Iterable[int] = ()) -> int:
     """Pick a free port that is not in `taken`."""
     avoid = set(taken)
     ceiling = _ephemeral_start()
-    for _ in range(_ATTEMPTS):
-        port = _LOWEST + secrets.randbelow(ceiling - _LOWEST)
+    for port in itertools.islice(_walk(os.getpid(), ceiling), ceiling - _LOWEST):
         if port not in avoid and is_free(port):
             return port
     msg = f"no free port between {_LOWEST} and {ceiling} on {LOOPBACK}: stop some listeners and start again"
     raise StackError(msg)
+
+
+@functools.cache
+def _walk(process: int, ceiling: int) -> Iterator[int]:
+    blocks = (ceiling - _LOWEST) // _BLOCK
+    first = process * _SPREAD % blocks * _BLOCK
+    return (_LOWEST + (first + step) % (blocks * _BLOCK) for step in itertools.count())
 
 
 def _ephemeral_start() -> int:

@@ -86,7 +86,7 @@ class HeadAnnouncer:
         numbered = select(feed_heads.c.tenant_id, feed_heads.c.aggregate, feed_heads.c.last_seq)
         # One statement, so one snapshot: no event is counted twice or left out.
         both = union_all(numbered, unnumbered).subquery()
-        async with self._duty.duty() as connection:
+        async with self._duty.glance() as connection:
             rows = await connection.execute(
                 select(both.c.tenant_id, both.c.aggregate, func.sum(both.c.last_seq)).group_by(
                     both.c.tenant_id, both.c.aggregate

@@ -50,7 +50,7 @@ class MissChecker:
 
         An attempt is recorded before its miss is deleted, in a stream named after the miss: so once, whatever happens.
         """
-        async with self._duty.duty() as connection:
+        async with self._duty.glance() as connection:
             batch = (await connection.execute(select(misses).order_by(misses.c.position).limit(_BATCH))).all()
             foreign = [row for row in batch if await self._is_foreign(connection, row.tenant_id, row.id)]
         for row in foreign:

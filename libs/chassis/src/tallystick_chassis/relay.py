@@ -177,7 +177,7 @@ class Relay:
             return len(due)
 
     async def _waiting(self) -> list[UUID]:
-        async with self._duty.duty() as connection:
+        async with self._duty.glance() as connection:
             rows = await connection.execute(select(outbox.c.tenant_id).where(self._is_due()).distinct())
             return list(rows.scalars())
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.scope import Scope
     from tallystick_chassis.transaction import Transaction
 
-STATE_PAGE: Final = 1_000
+STATE_PAGE: Final = 500
 REACH: Final = "reach"
 """The kind that every service answers from the request's scope: one row for each org unit in reach."""
 

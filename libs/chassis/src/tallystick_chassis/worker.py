@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.bus import Pull
     from tallystick_chassis.service import Closable, Runtime, Wiring
 
-RELAY_INTERVAL_S: Final = 0.05
+RELAY_INTERVAL_S: Final = 0.1
 _RETRY_INTERVAL_S: Final = 2.0
 _MISS_INTERVAL_S: Final = 0.5
 _PRUNE_INTERVAL_S: Final = 60.0

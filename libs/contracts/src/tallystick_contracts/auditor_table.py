@@ -54,7 +54,11 @@ def _part(entry: EventType, part: Part) -> dict[str, object]:
         message = f"{entry.type}: {part.name} is personal data, which no service's state may show"
         raise ValueError(message)
     found: dict[str, object] = {"data": _json_name(part.name)}
-    return found | {"as": "time"} if part.as_time else found
+    if part.as_time:
+        found["as"] = "time"
+    if part.absent is not None:
+        found["absent"] = part.absent
+    return found
 
 
 def _row(entry: EventType) -> dict[str, object]:

@@ -17,10 +17,11 @@ _VERIFICATION = ServiceName.VERIFICATION
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """A field of the event's data; ``as_time`` where the row holds it as a moment."""
+    """A field of the event's data; ``as_time`` where the row holds it as a moment; ``absent``: what it then has."""
 
     name: str
     as_time: bool = False
+    absent: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,12 @@ _OF_IDENTITY = (
         _IDENTITY,
         "role",
         (Data("role_id"),),
-        {"name": Data("name"), "capabilities": Data("capabilities"), "version": Given("stream_version")},
+        {
+            "name": Data("name"),
+            "capabilities": Data("capabilities"),
+            "staff": Data("staff", absent=False),
+            "version": Given("stream_version"),
+        },
     ),
     Rule(
         "identity.role.assigned",
@@ -162,6 +168,22 @@ _OF_IDENTITY = (
             "subtree": Data("subtree"),
             "revoked": Always(value=False),
         },
+    ),
+    Rule(
+        "identity.role.assigned",
+        _IDENTITY,
+        "grant",
+        (Data("grant_id"),),
+        {
+            "person": Data("person"),
+            "role": Data("role_id"),
+            "unit": Data("unit_id"),
+            "subtree": Data("subtree"),
+            "starts_at": Data("starts_at", as_time=True),
+            "expires_at": Data("expires_at", as_time=True),
+            "revoked": Always(value=False),
+        },
+        version=2,
     ),
     Rule(
         "identity.role.revoked",

@@ -40,7 +40,7 @@ KINDS: Final = (
         source="identity.roles t",
         key=(("t.id", "uuid"),),
         stream="'role-' || t.id",
-        fields={"name": "t.name", "capabilities": "t.capabilities", "version": "t.version"},
+        fields={"name": "t.name", "capabilities": "t.capabilities", "staff": "t.staff", "version": "t.version"},
     ),
     StateKind(
         name="grant",
@@ -52,6 +52,8 @@ KINDS: Final = (
             "role": "t.role_id",
             "unit": "t.org_unit_id",
             "subtree": "t.subtree",
+            "starts_at": "t.starts_at",
+            "expires_at": "t.expires_at",
             "revoked": "t.revoked_at is not null",
         },
     ),

@@ -40,9 +40,11 @@ class EpochAnnouncer:
             BusUnavailableError: if NATS is away. What was to be announced waits on.
         """
         at = self._clock().timestamp()  # before reading: what committed by then is in it
+        if time.monotonic() < self._due_at:
+            async with self._duty.glance() as duty:
+                if not await anything_waits(duty):
+                    return False
         async with self._duty.duty() as duty:
-            if time.monotonic() < self._due_at and not await anything_waits(duty):
-                return False
             previous = await lock_head(duty)
             if previous is None:
                 return False

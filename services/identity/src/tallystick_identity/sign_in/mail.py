@@ -88,7 +88,7 @@ class LinkMailer:
 
     async def send_waiting(self) -> bool:
         """Send the mails of one batch of requests; ``True`` when there may be more."""
-        async with self._duty.duty() as duty:
+        async with self._duty.glance() as duty:
             waiting = await store.waiting_requests(duty, now=self._clock(), limit=BATCH)
         mails = [mail for tenant, request in waiting if (mail := await self._prepare(tenant, request))]
         if mails:
