@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 .PHONY: .venv
 .venv: $(STAMP) ## Make the virtual environment from uv.lock (quick the second time)
@@ -60,6 +60,14 @@ test: .venv ## Run every test (under 10 minutes)
 .PHONY: test-resilience
 test-resilience: .venv ## 200 rounds of SIGKILL, a minute without NATS, wiped stores, a full disk (a quarter of an hour)
 	TALLY_ROUNDS=$(or $(TALLY_ROUNDS),200) $(BIN)/pytest -n 0 -s tests/resilience
+
+.PHONY: test-schemathesis
+test-schemathesis: .venv ## Send made-up requests to every service for a quarter of an hour
+	TALLY_FUZZ_S=$(or $(TALLY_FUZZ_S),900) $(BIN)/pytest -n 0 tests/security/test_schemathesis.py
+
+.PHONY: test-timing
+test-timing: .venv ## Time foreign ids against missing ones, 2,000 pairs of each route (some minutes)
+	TALLY_PAIRS=$(or $(TALLY_PAIRS),2000) $(BIN)/pytest -n 0 tests/security/test_timing.py
 
 # Go comes out of a wheel of 80 MB, so not into every environment. The index is found as for .venv.
 .PHONY: interop
@@ -108,8 +116,17 @@ lint: .venv ## Style, types, import contracts, event contracts, SQL
 	$(BIN)/python -m tallystick_contracts.generate --check
 	@[ -z "$(SQL)" ] || $(BIN)/sqlfluff lint -q --dialect postgres $(SQL)
 
+# The library that `append_vs_eventsourcing` is measured against. Installed likewise.
+.PHONY: bench-tools
+bench-tools: .venv ## Install what measures are taken against (the `eventsourcing` library)
+	@$(BIN)/python -c 'import eventsourcing, psycopg_binary, psycopg_pool' 2>/dev/null || { \
+	  [ -z "$${PIP_CERT:-}" ] || export SSL_CERT_FILE="$${SSL_CERT_FILE:-$$PIP_CERT}"; \
+	  index="$${UV_DEFAULT_INDEX:-$${UV_INDEX_URL:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}}"; \
+	  $(BIN)/uv export -q --frozen --only-group bench -o .venv/bench.txt; \
+	  [ -z "$$index" ] || export UV_DEFAULT_INDEX="$$index"; $(BIN)/uv pip install -q -r .venv/bench.txt; }
+
 .PHONY: bench
-bench: chart-tools ## Measure; `make bench only=NAME` for one
+bench: chart-tools bench-tools ## Measure; `make bench only=NAME` for one
 	$(BIN)/python -m bench $(if $(only),--only $(only))
 
 .PHONY: up down status

@@ -14,6 +14,9 @@ from tallystick_cli.stack.temporary import (
     temporary_folder,
 )
 
+# In CI, every test that the ASVS map names must pass; without TALLY_ASVS the plugin does nothing.
+pytest_plugins = ["asvs.gate"]
+
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[RunningServers]:

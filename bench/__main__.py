@@ -17,8 +17,11 @@ from bench.measure import Measure, Result
 
 MODULES: Final = (
     "bench.append_one_log",
+    "bench.append_vs_eventsourcing",
     "bench.append_growth",
     "bench.chart_render",
+    "bench.ingest",
+    "bench.proofs",
     "bench.replay",
     "bench.revocation",
     "bench.session_check",

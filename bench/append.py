@@ -1,7 +1,7 @@
 """What the measures of appending share: a ledger of this run's own, events, and rows for the bare insert."""
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -25,15 +25,19 @@ from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.domain import Log, LogId, origin_of
+from tallystick_ledger.writing import store
 from tallystick_ledger.writing.arrival import Arrival, read_event
-from tallystick_ledger.writing.batch import chain
+from tallystick_ledger.writing.batch import build_batch, chain
+from tallystick_ledger.writing.tail import Tail
 from tallystick_ledger.writing.writer import LedgerWriter
-from tallystick_tlog import FIRST_PREV
+from tallystick_tlog import FIRST_PREV, CompactRange
+from tallystick_tlog.note import Signer
 
 BATCH: Final = 500
 KEY: Final = bytes(range(32))
 PREFIX: Final = "ledger.bench.tallystick.example"
 BARE: Final = "bare unnest inserts of the same bytes, batches of 500"
+_FILL: Final = 5_000
 _TABLE: Final = Path(__file__).with_name("append_reference_table.sql")
 _INSERT: Final = Path(__file__).with_name("append_reference_insert.sql")
 
@@ -154,3 +158,39 @@ def bare_rows(arrivals: Sequence[Arrival]) -> tuple[object, ...]:
         [event.subject for event in events],
         [event.correlation for event in events],
     )
+
+
+async def fill(connection: asyncpg.Connection, tenant: TenantId, count: int) -> None:
+    """Append to the tenant's log by ``ledger.append``, guards and all; only the commit does not wait for the disk."""
+    row = await connection.fetchrow("select * from ledger.logs where tenant_id = $1", tenant)
+    checkpoint = await connection.fetchval("select frontier from ledger.checkpoints where tenant_id = $1", tenant)
+    if row is None:
+        message = "the log to fill is not there"
+        raise RuntimeError(message)
+    log = Log(
+        tenant,
+        LogId(row["id"]),
+        LogKind.COMPLIANCE,
+        None,
+        origin_of(PREFIX, tenant, None),
+        row["size"],
+        row["head"],
+        row["last_recorded"],
+        row["opened_at"],
+        None,
+    )
+    tail = Tail(log, CompactRange.from_bytes(checkpoint), {})
+    signer = Signer(log.origin, KEY)
+    await connection.execute("set synchronous_commit = off")
+    for arrivals in _made(tenant, row["size"] + 1, count):
+        batch = build_batch(tail.log, tail.frontier, arrivals, utc_now(), signer)
+        if not await store.append(connection, batch, signed_at=batch.recorded):
+            message = "the log moved while it was filled"
+            raise RuntimeError(message)
+        tail = tail.after(batch)
+    await connection.execute("set synchronous_commit = on")
+
+
+def _made(tenant: TenantId, first: int, count: int) -> Iterator[tuple[Arrival, ...]]:
+    for start in range(first, first + count, _FILL):
+        yield tuple(arrival(tenant, seq) for seq in range(start, min(start + _FILL, first + count)))

@@ -9,35 +9,23 @@ takes ten times that and about 10 GB of disk (TMPDIR).
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
-import asyncpg
 import uvloop
-from tallystick_chassis.clock import utc_now
 from tallystick_chassis.ids import TenantId
 from tallystick_cli.stack.temporary import Databases, running_servers
-from tallystick_contracts.message import LogKind
-from tallystick_ledger.logs.domain import Log, LogId, origin_of
-from tallystick_ledger.writing import store
-from tallystick_ledger.writing.arrival import Arrival
-from tallystick_ledger.writing.batch import build_batch
-from tallystick_ledger.writing.tail import Tail
 from tallystick_ledger.writing.writer import LedgerWriter
-from tallystick_tlog import CompactRange
-from tallystick_tlog.note import Signer
 
-from bench.append import BATCH, KEY, PREFIX, arrival, batches, connect, ledger_writer, make_tables
+from bench.append import BATCH, batches, connect, fill, ledger_writer, make_tables
 from bench.append_one_log import append_ahead
 from bench.measure import Measure, Result, result
 
 GOAL: Final = 0.85
 _SHORT: Final = 10_000
-_FILL: Final = 5_000
 _ROUND: Final = 10
 _ROUNDS: Final = 10
 
@@ -67,7 +55,7 @@ async def _measure(databases: Databases, ca_file: Path, grown: int) -> tuple[lis
         # The short log is measured while the tables hold little but it, the long one when they hold everything.
         for tenant in (short, long):
             await append_ahead(writer, batches(tenant, 1, 1))
-            await _fill(superuser, tenant, sizes[tenant] - BATCH)
+            await fill(superuser, tenant, sizes[tenant] - BATCH)
             await superuser.execute("analyze")
             await superuser.execute("checkpoint")
             times[tenant] = await _time(writer, tenant, sizes[tenant])
@@ -84,42 +72,6 @@ async def _time(writer: LedgerWriter, tenant: TenantId, size: int) -> list[float
         if number >= 0:
             found.append(perf_counter() - begin)
     return found
-
-
-async def _fill(connection: asyncpg.Connection, tenant: TenantId, count: int) -> None:
-    """Append ``count`` entries by ``ledger.append``, guards and all; only the commit does not wait for the disk."""
-    row = await connection.fetchrow("select * from ledger.logs where tenant_id = $1", tenant)
-    checkpoint = await connection.fetchval("select frontier from ledger.checkpoints where tenant_id = $1", tenant)
-    if row is None:
-        message = "the log to fill is not there"
-        raise RuntimeError(message)
-    log = Log(
-        tenant,
-        LogId(row["id"]),
-        LogKind.COMPLIANCE,
-        None,
-        origin_of(PREFIX, tenant, None),
-        row["size"],
-        row["head"],
-        row["last_recorded"],
-        row["opened_at"],
-        None,
-    )
-    tail = Tail(log, CompactRange.from_bytes(checkpoint), {})
-    signer = Signer(log.origin, KEY)
-    await connection.execute("set synchronous_commit = off")
-    for arrivals in _made(tenant, row["size"] + 1, count):
-        batch = build_batch(tail.log, tail.frontier, arrivals, utc_now(), signer)
-        if not await store.append(connection, batch, signed_at=batch.recorded):
-            message = "the log moved while it was filled"
-            raise RuntimeError(message)
-        tail = tail.after(batch)
-    await connection.execute("set synchronous_commit = on")
-
-
-def _made(tenant: TenantId, first: int, count: int) -> Iterator[tuple[Arrival, ...]]:
-    for start in range(first, first + count, _FILL):
-        yield tuple(arrival(tenant, seq) for seq in range(start, min(start + _FILL, first + count)))
 
 
 MEASURE: Final = Measure("append_growth", take)

@@ -85,10 +85,10 @@ async def _measure(servers: RunningServers, runtime: Runtime, number: int) -> li
     async with runtime.database.transaction(scope) as tx:
         await tx.execute(_INSERT_PERSON, {"tenant": tenant, "person": _PERSON})
     memory, stop = _Listening(), asyncio.Event()
-    bus = _bus(servers, "identity")
+    bus = bus_of(servers, "identity")
     tasks = [
         asyncio.create_task(_announce(EpochAnnouncer(duty=runtime.duty, bus=bus, clock=utc_now), stop)),
-        asyncio.create_task(EpochWatch(memory, lambda: _bus(servers, "assessment")).run(stop)),
+        asyncio.create_task(EpochWatch(memory, lambda: bus_of(servers, "assessment")).run(stop)),
     ]
     try:
         while not memory.is_fresh:  # noqa: ASYNC110 - freshness is a matter of time
@@ -137,7 +137,8 @@ async def _announce(announcer: EpochAnnouncer, stop: asyncio.Event) -> None:
         await asyncio.sleep(EPOCH_INTERVAL_S)
 
 
-def _bus(servers: RunningServers, user: str) -> Bus:
+def bus_of(servers: RunningServers, user: str) -> Bus:
+    """Return a connection to NATS as one of its users; it is made at its first use."""
     seed = servers.nats_seed(user).read_text()
     return Bus(servers.nats_url, name=user, seed=seed, ca_file=servers.ca_file)
 

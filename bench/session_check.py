@@ -26,11 +26,8 @@ from litestar import get
 from sqlalchemy import text
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.http.app import create_app
-from tallystick_chassis.http.authentication import SESSION_COOKIE
-from tallystick_chassis.http.epochs import Announcement, encode_announcement
-from tallystick_chassis.http.introspection import Grant, Introspection, RemoteAuthenticator
+from tallystick_chassis.http.introspection import RemoteAuthenticator
 from tallystick_chassis.http.session_memory import SessionMemory
-from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.process import make_runtime
 from tallystick_chassis.scope import Scope
@@ -42,6 +39,7 @@ from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.topology import ServiceName
 
 from bench.measure import Measure, Result, result
+from bench.session import ANNOUNCE_S, Identity, announcement, session_cookie
 
 GOAL: Final = 0.85
 _AT_ONCE: Final = 8
@@ -54,16 +52,6 @@ Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 class _Count(msgspec.Struct, frozen=True):
     count: int
-
-
-class _Identity:
-    """Identity's answer about the one session there is."""
-
-    def __init__(self, known: Introspection) -> None:
-        self.known = known
-
-    async def call(self, *_: object, **__: object) -> Introspection:
-        return self.known
 
 
 async def _read(runtime: Runtime, scope: Scope) -> _Count:
@@ -124,31 +112,14 @@ async def _measure(databases: Databases, folder: Path, turns: int) -> tuple[list
     }
     service = Service("ledger", "tallystick_ledger", Settings, lambda _: Wiring())
     runtime = make_runtime(service, load_settings(Settings, environment))
-    known = Introspection(
-        active=True,
-        tenant=_TENANT,
-        person="p_0123456789abcdefghijkl",
-        session="s_0123456789abcdefghijkl",
-        home_unit=_TENANT,
-        grants=(Grant(uuid4(), (Capability.LEDGER_READ.value,), (_TENANT,)),),
-    )
     memory = SessionMemory(clock=utc_now)
-    authenticator = RemoteAuthenticator(_Identity(known), memory)  # type: ignore[arg-type] # has the method that is used
+    authenticator = RemoteAuthenticator(Identity(_TENANT), memory)  # type: ignore[arg-type] # has the method that is used
     wiring = Wiring(routes=[checked, unchecked, _vkey, _tile], authenticator=authenticator)
     app = create_app(service, runtime, wiring)
-    token = TokenSigner(jwks, clock=utc_now).issue_session(
-        person=str(known.person),
-        tenant=_TENANT,
-        session=str(known.session),
-        role_ids=(),
-        token_version=1,
-        amr=("otp",),
-        auth_time=int(utc_now().timestamp()),
-    )
     announcing = asyncio.create_task(_announce(memory))
     try:
         with_s, without_s = [], []
-        cookie = [(b"cookie", f"{SESSION_COOKIE}={token}".encode())]
+        cookie = [(b"cookie", session_cookie(jwks, _TENANT).encode())]
         for number in range(-3, turns):
             begin = perf_counter()
             await _turn(app, "/api/v1/ledger/bench", cookie)
@@ -166,8 +137,8 @@ async def _measure(databases: Databases, folder: Path, turns: int) -> tuple[list
 
 async def _announce(memory: SessionMemory) -> None:
     while True:
-        await memory.hear("", encode_announcement(Announcement(utc_now().timestamp(), 0, 0)))
-        await asyncio.sleep(0.5)
+        await memory.hear("", announcement())
+        await asyncio.sleep(ANNOUNCE_S)
 
 
 async def _turn(app: Asgi, path: str, headers: list[tuple[bytes, bytes]]) -> None:

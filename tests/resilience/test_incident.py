@@ -78,6 +78,19 @@ def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(
 
 
 @pytest.mark.control("IR-02")
+@pytest.mark.control("EV-24e")
+def test_a_new_key_for_private_data_breaks_no_session_and_no_factor(house):
+    owner = house.visitor("owner")
+    refresh(house, owner)
+    name = owner.raw("identity", "GET", "/api/v1/identity/me").json()["display_name"]
+    first, second = (int(tally(house, "keys", "rotate", "credential")) for _ in range(2))
+    assert second == first + 1
+    assert statuses(house, owner) == {200}
+    assert owner.raw("identity", "GET", "/api/v1/identity/me").json()["display_name"] == name
+    owner.renew()  # by a mail to an address that is read, and by a factor whose seed is read
+
+
+@pytest.mark.control("IR-02")
 def test_a_contained_tenant_is_out_of_every_service_within_a_second(house, tmp_path):
     builder, slug = Builder(house.layout, tmp_path), f"leak-{secrets.token_hex(3)}"
     tally(house, "tenant", "add", f"--tenant={slug}", "--name=Leak", f"--admin=admin@{slug}.example")

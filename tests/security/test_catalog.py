@@ -193,8 +193,8 @@ def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
 
 
 def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
-    """Deletion is for what must not stay: sign-in requests and links, sessions, factors, used keys, what was sent
-    or said, and counts whose window is over."""
+    """Deletion is for what must not stay: sign-in requests and links, sessions, factors, passwords, used keys, what
+    was sent or said, and counts whose window is over."""
     deleting = {
         (f"{privilege.schema}.{privilege.object}", privilege.role.rsplit("_", 1)[1])
         for privilege in catalog.privileges
@@ -210,6 +210,7 @@ def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
             "public_key_pool",
             "second_factors",
             "recovery_codes",
+            "passwords",
         )
     }
     allowed.add(("ledger.breaks", "duty"))  # while nothing goes on after it: the right database is back

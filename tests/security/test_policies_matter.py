@@ -3,18 +3,17 @@ red.
 
 Services also say ``tenant_id = …`` in their statements, so that Postgres uses its indexes. Those filters go on
 working when the policies are open, so over HTTPS only org units leak, which no statement names. That tenants are held
-apart by the policies as well, and not by those filters, is tried on the database itself: with statements that name no
-tenant at all, over every table that has rows. With the policies open these statements show everything, too.
+apart by the policies as well, and not by those filters, is tried by services without them
+(``test_without_filters.py``), and here on the database itself: with statements that name no tenant at all, over every
+table that has rows. With the policies open these statements show everything, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from sweep import isolation
 from sweep.catalog import SCHEMAS, Catalog, Table, read_catalog
+from sweep.policies import open_policies
 from tallystick_cli.stack import boot, database_setup, state
 from tallystick_cli.stack.errors import ServerFailedError
 from tallystick_cli.stack.services import DATABASE, KEYS_DATABASE, Servers, database_password, database_role
@@ -32,26 +31,6 @@ def servers(house) -> Servers:
 @pytest.fixture(scope="module")
 def catalog(servers) -> Catalog:
     return read_catalog(servers, DATABASE)
-
-
-@contextmanager
-def open_policies(servers: Servers, catalog: Catalog) -> Iterator[None]:
-    """Let every policy of the runtime roles say ``true``, and put back what it said."""
-    silos = [policy for policy in catalog.policies if policy.name == "silo"]
-    assert len(silos) > 80
-    try:
-        for policy in silos:
-            statement = f'alter policy silo on {policy.schema}."{policy.table}" using (true) with check (true)'
-            database_setup.run_sql(servers, DATABASE, [statement])
-        yield
-    finally:
-        closing = [
-            f'alter policy silo on {policy.schema}."{policy.table}" using ({policy.using}) with check ({policy.check})'
-            for policy in silos
-        ]
-        for statement in closing:
-            database_setup.run_sql(servers, DATABASE, [statement])
-        assert read_catalog(servers, DATABASE).policies == catalog.policies
 
 
 def test_the_sweeps_turn_red_when_the_policies_say_true(house, servers, catalog):

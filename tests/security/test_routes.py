@@ -6,15 +6,19 @@ The isolation sweep (``sweep.isolation``) also runs with the database's policies
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import uuid4
 
 import msgspec
 import pytest
 from sweep import isolation
+from sweep.positions import NO_LISTS_OF_THINGS, OWN_NAMES, WORDS, operations, unread, unswept, words_for
 from sweep.problems import problem_in
 from sweep.recipes import RECIPES, Ids
+from sweep.routes import document_of
 from sweep.visitor import Call
 from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES
+from tallystick_contracts.topology import ServiceName
 
 pytestmark = pytest.mark.xdist_group("system")
 
@@ -63,6 +67,37 @@ def test_the_public_routes_are_exactly_the_two_frozen_lists(house):
 @pytest.mark.control("EV-22c")
 def test_every_route_that_needs_a_session_has_a_recipe_and_no_recipe_is_left_over(house):
     assert {route.name for route in house.routes.values() if route.capability} == set(RECIPES)
+
+
+@pytest.mark.control("EV-22c")
+def test_every_id_and_every_list_of_every_document_is_swept(house):
+    described = operations({name: document_of(house.layout, name) for name in ServiceName})
+    assert set(described) == set(house.routes)
+    assert not unswept(described)
+    assert not unread(described)
+
+
+def test_no_word_and_no_list_is_excused_that_is_not_there(house):
+    described = operations({name: document_of(house.layout, name) for name in ServiceName})
+    assert set(WORDS) == {word for name in RECIPES for spot in described[name].spots() for word in words_for(spot)}
+    assert set(NO_LISTS_OF_THINGS) <= {name for name in RECIPES if described[name].answers_with_a_list()}
+    assert set(OWN_NAMES) <= set(RECIPES)
+
+
+@pytest.mark.control("EV-22c")
+def test_a_route_that_takes_an_id_or_gives_a_list_which_no_recipe_knows_is_found(house, monkeypatch):
+    described = operations({name: document_of(house.layout, name) for name in ServiceName})
+    name = "identity GET /api/v1/identity/org-units"
+    taken = described[name].content | {
+        "parameters": [{"in": "query", "name": "owned_by", "schema": {"type": "string", "format": "uuid"}}]
+    }
+    rows = {"items": {"properties": {"whose": {"type": "string"}}}}
+    body = {"application/json": {"schema": {"properties": {"rows": rows}}}}
+    described[name] = replace(described[name], content=taken | {"requestBody": {"content": body}})
+    assert unswept(described) == [f"{name}: query/owned_by", f"{name}: body/rows/*/whose"]
+    listed = "identity GET /api/v1/identity/people/{person_id}/capabilities"
+    monkeypatch.setitem(RECIPES, listed, tuple(replace(one, shows="") for one in RECIPES[listed]))
+    assert unread(described) == [listed]
 
 
 @pytest.mark.control("EV-12a")

@@ -135,7 +135,11 @@ FORGED: dict[str, Forge] = {
     "an address for its key": with_header(jku="https://evil.example/keys.json"),
     "a certificate's address": with_header(x5u="https://evil.example/cert.pem"),
     "a critical extension": with_header(crit=["b64"], b64=False),
+    "a certificate that it brings along": with_header(x5c=["MIIB"]),
     "an unknown key": with_header(kid="nobody"),
+    "a file for a key": with_header(kid="../../../../dev/null"),
+    "a key that is no text": with_header(kid=7),
+    "a statement for a key": with_header(kid="' union select 'x"),
     "no key": with_header(kid=...),
     "a service's type": with_header(typ="svc+jwt"),
     "any type": with_header(typ="JWT"),
@@ -143,7 +147,9 @@ FORGED: dict[str, Forge] = {
     "another audience": with_claims(aud="elsewhere"),
     "no audience": with_claims(aud=...),
     "another issuer": with_claims(iss="https://evil.example"),
+    "many audiences": with_claims(aud=["tallystick", "elsewhere"]),
     "an end in the past": with_claims(exp=NOW - 3600),
+    "an end that is no number": with_claims(exp="never"),
     "no end": with_claims(exp=...),
     "a beginning in the future": with_claims(nbf=NOW + 3600),
     "a capability": with_claims(capabilities=["people.read"]),
@@ -152,6 +158,7 @@ FORGED: dict[str, Forge] = {
     "another session": with_claims(sid="00000000-0000-4000-8000-000000000000"),
     "altered claims": altered,
     "a flipped signature": flipped,
+    "no signature": lambda token, _: token.rsplit(".", 1)[0] + ".",
     "nothing": lambda *_: "",
     "half of it": lambda token, _: token[: len(token) // 2],
     "five parts": lambda token, _: token + ".a.b",
@@ -186,6 +193,51 @@ def test_the_forged_tokens_are_near_misses(house, key, token):
     """Signed again by identity's key without a change, it is accepted: a forgery fails for what it changes."""
     for service in set(ONE_OF_EACH) - {"verification"}:
         assert presented(house, service, with_claims()(token, key)).is_success, service
+
+
+# Claims that only a session has, and that a service token need not have right because nobody reads them.
+OF_SESSIONS = {"a capability", "another tenant", "another person", "another session", "a service's type"}
+FORGED_MACHINES: dict[str, Forge] = {
+    **{name: forge for name, forge in FORGED.items() if name not in OF_SESSIONS},
+    "a session's type": with_header(typ="at+jwt"),
+    "a person": with_claims(sub="p_AAAAAAAAAAAAAAAAAAAAAA"),
+    "no subject": with_claims(sub=...),
+    "a service that there is not": with_claims(sub="service:payroll"),
+}
+
+
+@pytest.fixture
+def machine(house: House) -> str:
+    """A token of the service that reads every other's feed."""
+    return service_token(house, "ledger")
+
+
+def brought(house: House, service: str, bearer: str) -> httpx.Response:
+    """Ask a service for its feed with a bearer token."""
+    route = house.routes[f"{service} GET /api/v1/{service}/feed/{{tenant}}/{{aggregate}}"]
+    path = route.path.format(tenant=house.places["a"].tenant, aggregate="user")
+    headers = {"Authorization": f"Bearer {bearer}".rstrip()}
+    return httpx.get(house.urls[route.folder] + path, headers=headers, verify=house.tls, timeout=30.0)
+
+
+@pytest.mark.control("X-05")
+@pytest.mark.parametrize("forged", FORGED_MACHINES)
+def test_a_service_token_that_identity_did_not_sign_as_it_stands_is_refused_by_every_service(
+    house, key, machine, forged
+):
+    bearer = FORGED_MACHINES[forged](machine, key)
+    for service in ONE_OF_EACH:
+        answer = brought(house, service, bearer)
+        problem = problem_in(answer)
+        expected = (
+            (403, "capability_missing") if forged == "a service that there is not" else (401, "not_authenticated")
+        )
+        assert (problem.status, problem.code) == expected, service
+
+
+def test_the_forged_service_tokens_are_near_misses(house, key, machine):
+    for service in ONE_OF_EACH:
+        assert brought(house, service, with_claims()(machine, key)).is_success, service
 
 
 @pytest.mark.control("X-05")
@@ -303,7 +355,7 @@ def test_a_capability_taken_away_is_gone_in_every_service_a_second_later(house, 
 
 
 @pytest.mark.control("EV-21d")
-def test_a_link_that_was_used_is_late_or_is_another_browsers_reads_like_one_that_never_was(house, builder):
+def test_a_used_or_late_link_reads_like_one_that_never_was_and_another_browsers_asks_for_the_code(house, builder):
     slug, address = _slug(house), f"owner@{_slug(house)}.example"
     servers = boot.describe(house.layout, state.read(house.layout))
 
@@ -337,7 +389,8 @@ def test_a_link_that_was_used_is_late_or_is_another_browsers_reads_like_one_that
         database_setup.run_sql(servers, DATABASE, [f"{aged} and tenant_id = '{house.places['a'].tenant}'"])
         answers["late"] = used(late, old)
         theirs = asked(other)
-        answers["another browser's"] = used(thief, theirs)
+        taken = used(thief, theirs)
+        assert (problem_in(taken).code, COOKIE in taken.cookies) == ("code_required", False)
         answers["made up"] = used(stranger, {"request_id": theirs["request_id"], "token": "x" * 43})
         answers["no such request"] = used(stranger, {"request_id": "nothing", "token": "x" * 43})
     finally:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tallystick_chassis.database import connection_arguments
+from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.keystore import (
     CiphertextInvalid,
@@ -21,6 +25,7 @@ from tallystick_chassis.keystore import (
     KeyDestroyed,
     KeyStore,
     KeyUnknown,
+    allow_rewrapping,
     create_keystore_tables,
 )
 from tallystick_chassis.scope import Scope
@@ -36,7 +41,9 @@ KEYS = KeyEncryptionKeys({"1": SecretKey(b"1" * 32), "2": SecretKey(b"2" * 32)})
 async def _create(dsn: str, ca_file) -> None:
     def create(connection):
         connection.execute(text("set local role tally_identity_owner"))
-        create_keystore_tables(Operations(MigrationContext.configure(connection)), "identity")
+        operations = Operations(MigrationContext.configure(connection))
+        create_keystore_tables(operations, "identity")
+        allow_rewrapping(operations, "identity")
 
     url, arguments = connection_arguments(dsn, application_name="test", ca_file=ca_file)
     engine = create_async_engine(url, connect_args=arguments)
@@ -51,9 +58,10 @@ async def open_store(databases):
     await _create(databases.dsn(ServiceName.IDENTITY, "migrate", keys=True), ca_file)
     opened = []
 
-    def make(keys: KeyEncryptionKeys = KEYS) -> KeyStore:
+    def make(keys: KeyEncryptionKeys = KEYS, *, file: Path | None = None) -> KeyStore:
         dsn = databases.dsn(ServiceName.IDENTITY, "app", keys=True)
-        opened.append(KeyStore.connect(dsn, "identity", keys, ca_file=ca_file))
+        watched = None if file is None else KeyFile(file)
+        opened.append(KeyStore.connect(dsn, "identity", keys, ca_file=ca_file, file=watched))
         return opened[-1]
 
     yield make
@@ -158,6 +166,8 @@ async def test_a_wrapped_key_moved_to_another_person_does_not_open(store, databa
     "statement",
     [
         "update identity.data_keys set wrapped = 'x'::bytea, destroyed_at = null",
+        "update identity.data_keys set wrapped = 'x'::bytea",
+        "update identity.data_keys set wrapped = 'x'::bytea, epoch = '1'",
         "update identity.data_keys set subject = 'p_other'",
         "delete from identity.data_keys",
         "truncate identity.data_keys",
@@ -169,3 +179,55 @@ async def test_the_runtime_role_can_destroy_and_nothing_else(store, statement):
         async with store._database.transaction(Scope.for_duty(ONE, "identity")) as tx:
             await tx.execute(text(statement))
     await store.data_key(ONE, PERSON)
+
+
+ONE_KEY = KeyEncryptionKeys({"1": KEYS["1"]})
+
+
+@pytest.mark.control("EV-24e")
+async def test_a_rewrapped_key_is_the_same_key_and_needs_the_older_epoch_no_more(open_store):
+    old, new = open_store(ONE_KEY), open_store(KEYS)
+    box = (await old.data_key(ONE, PERSON, create=True)).encrypt(b"seed", aad=b"factor")
+    await old.data_key(OTHER, PERSON, create=True)
+    assert [await new.rewrap(ONE), await new.rewrap(ONE)] == [1, 0]
+    alone = open_store(KeyEncryptionKeys({"2": KEYS["2"]}))
+    assert (await alone.data_key(ONE, PERSON)).decrypt(box, aad=b"factor") == b"seed"
+    with pytest.raises(EpochUnknown):
+        await alone.data_key(OTHER, PERSON)
+
+
+async def test_keys_are_rewrapped_batch_by_batch_also_by_two_at_once(open_store):
+    old, new = open_store(ONE_KEY), open_store(KEYS)
+    for number in range(7):
+        await old.data_key(ONE, f"p_{number}", create=True)
+    moved = await asyncio.gather(*(new.rewrap(ONE, limit=5) for _ in range(2)))
+    assert sum(moved) + await new.rewrap(ONE) == 7
+    for number in range(7):
+        await new.data_key(ONE, f"p_{number}")
+
+
+async def test_a_destroyed_key_stays_destroyed_however_often_keys_are_rewrapped(open_store):
+    old, new = open_store(ONE_KEY), open_store(KEYS)
+    for number in range(20):
+        await old.data_key(ONE, f"p_{number}", create=True)
+    await asyncio.gather(new.rewrap(ONE), *(old.destroy(ONE, f"p_{number}") for number in range(10)))
+    assert await new.count(ONE) == 10
+    for number in range(10):
+        with pytest.raises(KeyDestroyed):
+            await new.data_key(ONE, f"p_{number}")
+
+
+async def test_a_running_process_learns_a_new_epoch_when_it_meets_one(open_store, tmp_path):
+    def text_of(keys: KeyEncryptionKeys) -> str:
+        return json.dumps({epoch: base64.b64encode(key).decode() for epoch, key in keys.items()})
+
+    file = tmp_path / "kek.json"
+    file.write_text(text_of(ONE_KEY))
+    running = open_store(ONE_KEY, file=file)
+    await running.data_key(ONE, PERSON, create=True)
+    file.write_text("{")
+    await running.data_key(ONE, PERSON)
+    file.write_text(text_of(KEYS))
+    assert await open_store(KEYS).rewrap(ONE) == 1
+    await running.data_key(ONE, PERSON)
+    assert running.epoch == "2"

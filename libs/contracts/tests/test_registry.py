@@ -47,6 +47,8 @@ def test_a_type_cannot_be_registered_twice() -> None:
                 "mfa",
                 "service_key",
                 "signing_key",
+                "credential_key",
+                "sign_in_policy",
                 "erasure_receipt",
             }),
         (LogKind.AUDIT, "identity", {"magic_link", "login", "session", "account"}),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import secrets
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email import message_from_bytes
@@ -38,14 +40,17 @@ from tallystick_identity.parts import Parts, make_parts
 from tallystick_identity.settings import IdentitySettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from litestar import Litestar
     from tallystick_chassis.service import Runtime
     from tallystick_cli.stack.temporary import Databases, RunningServers
     from tallystick_contracts.message import EventData
 
-_LINK = re.compile(r"(https://\S+/sign-in/(\S+)/verify)#([^.\s]+)\.(\S+)")
+StartIdentity = Callable[..., AbstractAsyncContextManager["Identity"]]
+_LIMITS = "TALLY_RATE_LIMITS"
+_LINK = re.compile(r"(https://\S+/sign-in/(\S+)/verify)#([^.\s]+)\.([^.\s]+)")
+_CODE = re.compile(r"type ([0-9]{3} [0-9]{3})\.")
 BASE_URL = "https://identity.example"
 
 
@@ -81,6 +86,7 @@ class Link:
     request_id: str
     token: str
     correlation: str
+    code: str
 
     @property
     def body(self) -> dict[str, str]:
@@ -209,8 +215,24 @@ class Identity:
         """Let the worker's job delete old requests."""
         await identity_app._mailer(self.runtime, self.parts).prune()
 
-    async def ask_for_link(self, client: httpx.AsyncClient, tenant: Tenant, email: str) -> httpx.Response:
-        return await client.post("/api/v1/auth/login", json={"tenant": tenant.slug, "email": email})
+    async def ask_for_link(
+        self, client: httpx.AsyncClient, tenant: Tenant, email: str, **fields: str
+    ) -> httpx.Response:
+        return await client.post("/api/v1/auth/login", json={"tenant": tenant.slug, "email": email, **fields})
+
+    async def link_for(self, client: httpx.AsyncClient, tenant: Tenant, email: str = "", **fields: str) -> Link:
+        """Ask for a link (of the administrator's) and return what was mailed."""
+        asked = await self.ask_for_link(client, tenant, email or tenant.admin_email, **fields)
+        assert asked.status_code == 202, asked.text
+        await self.send_mail()
+        return next(one for one in self.links() if one.correlation == asked.headers["X-Correlation-ID"])
+
+    async def verify(self, client: httpx.AsyncClient, **proof: str) -> httpx.Response:
+        """Prove who one is."""
+        answer = await client.post("/api/v1/auth/verify", json=proof)
+        if "__Host-tally_csrf" in client.cookies:
+            client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
+        return answer
 
     def links(self) -> list[Link]:
         """Return all links that were mailed, oldest first."""
@@ -218,9 +240,10 @@ class Identity:
         for message in self.inbox.messages:
             payload = message.get_payload(decode=True)
             assert isinstance(payload, bytes)
-            found = _LINK.search(payload.decode())
+            found, code = _LINK.search(payload.decode()), _CODE.search(payload.decode())
             assert found is not None
-            links.append(Link(*found.groups(), correlation=str(message["X-Correlation-ID"])))
+            assert code is not None
+            links.append(Link(*found.groups(), correlation=str(message["X-Correlation-ID"]), code=code.group(1)))
         return links
 
     async def signed_in(
@@ -230,13 +253,9 @@ class Identity:
         second factor where one is asked for.
         """
         client = self.client()
-        asked = await self.ask_for_link(client, tenant, email or tenant.admin_email)
-        assert asked.status_code == 202, asked.text
-        await self.send_mail()
-        link = next(one for one in self.links() if one.correlation == asked.headers["X-Correlation-ID"])
-        verified = await client.post("/api/v1/auth/verify", json=link.body)
+        link = await self.link_for(client, tenant, email or "")
+        verified = await self.verify(client, **link.body)
         assert verified.status_code == 200, verified.text
-        client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
         if second_factor and (need := verified.json()["second_factor"]):
             await self.authenticators[verified.json()["person"]].complete(client, need)
         return client
@@ -332,3 +351,14 @@ async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identi
     """Identity with the limits that it has where nothing is set."""
     async with running_identity(identity_databases, TALLY_RATE_LIMITS="") as running:
         yield running
+
+
+@pytest.fixture
+def identity_with(identity_databases: Databases) -> StartIdentity:
+    """Start a further identity beside others, with limits of its own: ``async with identity_with(limits) as …``."""
+
+    def start(limits: Mapping[str, int], databases: Databases | None = None) -> AbstractAsyncContextManager[Identity]:
+        text = json.dumps(limits) if limits else identity_databases.environment(ServiceName.IDENTITY).get(_LIMITS, "")
+        return running_identity(databases or identity_databases, **{_LIMITS: text})
+
+    return start

@@ -19,6 +19,7 @@ import nats
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import boot, control, state, status
 from tallystick_cli.stack import nats as nats_server
+from tallystick_cli.stack.accounts import ADMIN
 from tallystick_cli.stack.layout import Layout
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Arena:
         """Connect to NATS as its administrator."""
         client = await nats.connect(
             self.servers.nats.url,
-            nkeys_seed_str=nats_server.seed_file(self.layout, nats_server.ADMIN).read_text(encoding="utf-8"),
+            nkeys_seed_str=nats_server.seed_file(self.layout, ADMIN).read_text(encoding="utf-8"),
             tls=ssl.create_default_context(cafile=str(self.layout.ca_file)),
         )
         try:

@@ -1,7 +1,7 @@
 """For every route that needs a session: what a proper request looks like, and which ids stand in it.
 
-A new route needs a line here before the sweep passes. ``varied`` names the ids of the request, one by one set to
-somebody else's; ``shows`` names the id that whoever owns it finds in the answer.
+A new route needs a line here before the sweep passes. Which ids of a request are set to somebody else's follows from
+the request (``sweep.positions``); ``shows`` names the id that whoever owns it finds in the answer.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class Recipe:
     """How to ask one route."""
 
     build: Callable[[Ids], Call]
-    varied: tuple[str, ...] = ()
     shows: str = ""
 
 
@@ -111,7 +110,7 @@ def _version(ids: Ids) -> dict[str, object]:
 
 
 def _feed(aggregate: str) -> tuple[Recipe, ...]:
-    return (Recipe(lambda ids: Call(path={"tenant": ids.tenant, "aggregate": aggregate}), varied=("tenant",)),)
+    return (Recipe(lambda ids: Call(path={"tenant": ids.tenant, "aggregate": aggregate})),)
 
 
 def _state(kind: str, shows: str = "") -> tuple[Recipe, ...]:
@@ -120,32 +119,29 @@ def _state(kind: str, shows: str = "") -> tuple[Recipe, ...]:
 
 ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
     f"GET {_A}/assignments": (Recipe(_plain, shows="assignment"),),
-    f"POST {_A}/assignments": (
-        Recipe(lambda ids: Call(json=_version(ids) | {"people": [ids.person]}), varied=("evaluation", "person")),
-    ),
-    f"POST {_A}/assignments/{{assignment_id}}/revoke": (Recipe(_of("assignment_id=spare"), varied=("spare",)),),
-    f"POST {_A}/attempts": (Recipe(lambda ids: Call(json={"assignment_id": ids.assignment}), varied=("assignment",)),),
-    f"GET {_A}/attempts/{{attempt_id}}": (Recipe(_of("attempt_id=attempt"), varied=("attempt",), shows="attempt"),),
+    f"POST {_A}/assignments": (Recipe(lambda ids: Call(json=_version(ids) | {"people": [ids.person]})),),
+    f"POST {_A}/assignments/{{assignment_id}}/revoke": (Recipe(_of("assignment_id=spare")),),
+    f"POST {_A}/attempts": (Recipe(lambda ids: Call(json={"assignment_id": ids.assignment})),),
+    f"GET {_A}/attempts/{{attempt_id}}": (Recipe(_of("attempt_id=attempt"), shows="attempt"),),
     f"PUT {_A}/attempts/{{attempt_id}}/answers/{{item_id}}": (
         Recipe(
             lambda ids: Call(path={"attempt_id": ids.attempt, "item_id": "q1"}, json={"response": "a"}),
-            varied=("attempt",),
         ),
     ),
-    f"POST {_A}/attempts/{{attempt_id}}/submission": (Recipe(_of("attempt_id=attempt"), varied=("attempt",)),),
+    f"POST {_A}/attempts/{{attempt_id}}/submission": (Recipe(_of("attempt_id=attempt")),),
     f"GET {_A}/certificates": (
         Recipe(_plain, shows="certificate"),
-        Recipe(lambda ids: Call(query={"evaluation_id": ids.evaluation}), varied=("evaluation",)),
+        Recipe(lambda ids: Call(query={"evaluation_id": ids.evaluation})),
     ),
-    f"POST {_A}/certificates/issue": (Recipe(lambda ids: Call(json=_version(ids)), varied=("evaluation",)),),
+    f"POST {_A}/certificates/issue": (Recipe(lambda ids: Call(json=_version(ids))),),
     f"POST {_A}/certificates/{{certificate_id}}/revoke": (
-        Recipe(_of("certificate_id=certificate", json=lambda _: {"reason": "mistake"}), varied=("certificate",)),
+        Recipe(_of("certificate_id=certificate", json=lambda _: {"reason": "mistake"})),
     ),
     f"GET {_A}/evaluations": (Recipe(_plain, shows="evaluation"),),
     f"POST {_A}/evaluations": (Recipe(lambda ids: Call(json=exam(ids.slug))),),
-    f"GET {_A}/evaluations/{{evaluation_id}}": (Recipe(_of("evaluation_id=evaluation"), varied=("evaluation",)),),
+    f"GET {_A}/evaluations/{{evaluation_id}}": (Recipe(_of("evaluation_id=evaluation")),),
     f"GET {_A}/evaluations/{{evaluation_id}}/versions/{{version}}": (
-        Recipe(_of("evaluation_id=evaluation", version=lambda ids: ids.version), varied=("evaluation",)),
+        Recipe(_of("evaluation_id=evaluation", version=lambda ids: ids.version)),
     ),
     f"POST {_A}/evaluations/{{evaluation_id}}/versions/{{version}}/releases": (
         Recipe(
@@ -154,7 +150,6 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
                 version=lambda ids: ids.version,
                 json=lambda ids: {"unit_ids": [ids.unit]},
             ),
-            varied=("evaluation", "unit"),
         ),
     ),
     f"GET {_A}/feed/{{tenant}}/{{aggregate}}": _feed("submission"),
@@ -163,42 +158,29 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
     f"GET {_A}/my/certificates": (Recipe(_plain, shows="certificate"),),
     f"GET {_A}/my/results": (Recipe(_plain, shows="submission"),),
     f"GET {_A}/questions/{{question_id}}/versions/{{version}}": (
-        Recipe(_of("question_id=question", version=lambda _: 1), varied=("question",)),
+        Recipe(_of("question_id=question", version=lambda _: 1)),
     ),
-    f"GET {_A}/remediations": (
-        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",), shows="remediation"),
-    ),
+    f"GET {_A}/remediations": (Recipe(lambda ids: Call(query=_version(ids)), shows="remediation"),),
     f"POST {_A}/remediations": (
         Recipe(
             lambda ids: Call(
                 json=_version(ids) | {"item_id": "q2", "new_key": [False], "reason": "Up was meant to be down."}
             ),
-            varied=("evaluation",),
         ),
     ),
-    f"GET {_A}/remediations/{{remediation_id}}": (
-        Recipe(_of("remediation_id=remediation"), varied=("remediation",), shows="remediation"),
-    ),
-    f"POST {_A}/remediations/{{remediation_id}}/apply": (
-        Recipe(_of("remediation_id=remediation"), varied=("remediation",)),
-    ),
-    f"POST {_A}/remediations/{{remediation_id}}/revert": (
-        Recipe(_of("remediation_id=remediation"), varied=("remediation",)),
-    ),
+    f"GET {_A}/remediations/{{remediation_id}}": (Recipe(_of("remediation_id=remediation"), shows="remediation"),),
+    f"POST {_A}/remediations/{{remediation_id}}/apply": (Recipe(_of("remediation_id=remediation")),),
+    f"POST {_A}/remediations/{{remediation_id}}/revert": (Recipe(_of("remediation_id=remediation")),),
     f"GET {_A}/scores": (
         Recipe(_plain, shows="submission"),
-        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",)),
+        Recipe(lambda ids: Call(query=_version(ids))),
     ),
     f"GET {_A}/submissions": (
         Recipe(_plain, shows="submission"),
-        Recipe(lambda ids: Call(query=_version(ids)), varied=("evaluation",)),
+        Recipe(lambda ids: Call(query=_version(ids))),
     ),
-    f"GET {_A}/submissions/{{submission_id}}": (
-        Recipe(_of("submission_id=submission"), varied=("submission",), shows="submission"),
-    ),
-    f"GET {_A}/submissions/{{submission_id}}/scores": (
-        Recipe(_of("submission_id=submission"), varied=("submission",), shows="submission"),
-    ),
+    f"GET {_A}/submissions/{{submission_id}}": (Recipe(_of("submission_id=submission"), shows="submission"),),
+    f"GET {_A}/submissions/{{submission_id}}/scores": (Recipe(_of("submission_id=submission"), shows="submission"),),
 }
 
 IDENTITY: dict[str, tuple[Recipe, ...]] = {
@@ -208,23 +190,24 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
         Recipe(lambda _: Call(json={"method": "recovery", "code": "aaaa-bbbb-cccc-dddd"})),
     ),
     "POST /api/v1/auth/factors": (Recipe(lambda _: Call(json={"kind": "totp", "label": "phone"})),),
-    "GET /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor"), varied=("factor",)),),
+    "GET /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor")),),
     "POST /api/v1/auth/factors/{factor_id}/confirm": (
-        Recipe(_of("factor_id=factor", json=lambda _: {"code": "000000"}), varied=("factor",)),
+        Recipe(_of("factor_id=factor", json=lambda _: {"code": "000000"})),
     ),
-    "DELETE /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor"), varied=("factor",)),),
+    "GET /api/v1/auth/password": (Recipe(_plain),),
+    "PUT /api/v1/auth/password": (Recipe(lambda _: Call(json={"new_password": "a parrot on a unicycle"})),),
+    f"GET {_I}/sign-in-policy": (Recipe(_plain),),
+    f"PUT {_I}/sign-in-policy": (Recipe(lambda _: Call(json={"passwords": True})),),
+    "DELETE /api/v1/auth/factors/{factor_id}": (Recipe(_of("factor_id=factor")),),
     f"GET {_I}/feed/{{tenant}}/{{aggregate}}": _feed("user"),
     f"GET {_I}/state": _state("person", "person"),
-    f"GET {_I}/grants": (
-        Recipe(lambda ids: Call(query={"person_id": ids.person_id}), varied=("person_id",), shows="grant"),
-    ),
+    f"GET {_I}/grants": (Recipe(lambda ids: Call(query={"person_id": ids.person_id}), shows="grant"),),
     f"POST {_I}/grants": (
         Recipe(
             lambda ids: Call(json={"person_id": ids.person_id, "role_id": ids.role, "org_unit_id": ids.unit}),
-            varied=("person_id", "role", "unit"),
         ),
     ),
-    f"DELETE {_I}/grants/{{grant_id}}": (Recipe(_of("grant_id=grant"), varied=("grant",)),),
+    f"DELETE {_I}/grants/{{grant_id}}": (Recipe(_of("grant_id=grant")),),
     f"POST {_I}/imports": (
         Recipe(
             lambda ids: Call(json={"rows": [{"org_unit": ids.path, "email": _new_mail(), "display_name": "New One"}]})
@@ -234,44 +217,39 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     f"GET {_I}/me": (Recipe(_plain, shows="person"),),
     f"GET {_I}/me/sessions": (Recipe(_plain, shows="session"),),
     f"PUT {_I}/me/sessions/{{session_ref}}": (
-        Recipe(_of("session_ref=session", json=lambda _: {"name": "the laptop"}), varied=("session",)),
+        Recipe(_of("session_ref=session", json=lambda _: {"name": "the laptop"})),
     ),
-    f"DELETE {_I}/me/sessions/{{session_ref}}": (Recipe(_of("session_ref=spare_session"), varied=("spare_session",)),),
+    f"DELETE {_I}/me/sessions/{{session_ref}}": (Recipe(_of("session_ref=spare_session")),),
     f"POST {_I}/me/sessions/end-others": (Recipe(_plain),),
     f"GET {_I}/org-units": (Recipe(_plain, shows="unit"),),
     f"POST {_I}/org-units": (
         Recipe(
             lambda ids: Call(json={"parent_id": ids.unit, "slug": f"s{secrets.token_hex(4)}", "name": "Below"}),
-            varied=("unit",),
         ),
     ),
     f"GET {_I}/people": (Recipe(_plain, shows="person_id"),),
     f"POST {_I}/people": (
         Recipe(
             lambda ids: Call(json={"email": _new_mail(), "display_name": "New One", "org_unit_id": ids.unit}),
-            varied=("unit",),
         ),
     ),
     f"DELETE {_I}/people/{{person_id}}": (
-        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"}), varied=("person_id",)),
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"})),
     ),
-    f"GET {_I}/people/{{person_id}}": (Recipe(_of("person_id=person_id"), varied=("person_id",), shows="person_id"),),
+    f"GET {_I}/people/{{person_id}}": (Recipe(_of("person_id=person_id"), shows="person_id"),),
     f"POST {_I}/people/{{person_id}}/factors/reset": (
-        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "lost the phone"}), varied=("person_id",)),
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "lost the phone"})),
     ),
     f"POST {_I}/people/{{person_id}}/unlock": (
-        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "it was me"}), varied=("person_id",)),
+        Recipe(_of("person_id=person_id", json=lambda _: {"reason": "it was me"})),
     ),
-    f"GET {_I}/people/{{person_id}}/capabilities": (
-        Recipe(_of("person_id=person_id"), varied=("person_id",), shows="role"),
-    ),
-    f"POST {_I}/people/{{person_id}}/disable": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
-    f"POST {_I}/people/{{person_id}}/enable": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
-    f"GET {_I}/people/{{person_id}}/sessions": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"GET {_I}/people/{{person_id}}/capabilities": (Recipe(_of("person_id=person_id"), shows="role"),),
+    f"POST {_I}/people/{{person_id}}/disable": (Recipe(_of("person_id=person_id")),),
+    f"POST {_I}/people/{{person_id}}/enable": (Recipe(_of("person_id=person_id")),),
+    f"GET {_I}/people/{{person_id}}/sessions": (Recipe(_of("person_id=person_id"), shows="session"),),
     f"DELETE {_I}/people/{{person_id}}/sessions/{{session_ref}}": (
         Recipe(
             lambda ids: Call(path={"person_id": ids.person_id, "session_ref": ids.spare_session}),
-            varied=("person_id", "spare_session"),
         ),
     ),
     f"GET {_I}/service-keys": (Recipe(_plain, shows="key"),),
@@ -285,11 +263,10 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
                     "expires_at": (datetime.now(UTC) + timedelta(days=30)).isoformat(),
                 }
             ),
-            varied=("unit",),
         ),
     ),
-    f"DELETE {_I}/service-keys/{{key_id}}": (Recipe(_of("key_id=key"), varied=("key",)),),
-    f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id"), varied=("person_id",)),),
+    f"DELETE {_I}/service-keys/{{key_id}}": (Recipe(_of("key_id=key")),),
+    f"POST {_I}/people/{{person_id}}/sessions/end": (Recipe(_of("person_id=person_id")),),
     f"GET {_I}/roles": (Recipe(_plain, shows="role"),),
     f"POST {_I}/roles": (
         Recipe(
@@ -297,50 +274,50 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
         ),
     ),
     f"PUT {_I}/roles/{{role_id}}": (
-        Recipe(_of("role_id=role", json=lambda _: {"capabilities": sorted(GRANTABLE_CAPABILITIES)}), varied=("role",)),
+        Recipe(_of("role_id=role", json=lambda _: {"capabilities": sorted(GRANTABLE_CAPABILITIES)})),
     ),
 }
 
 LEDGER: dict[str, tuple[Recipe, ...]] = {
     f"GET {_L}/entries": (
-        Recipe(lambda ids: Call(query={"correlation": ids.correlation}), varied=("correlation",), shows="log"),
+        Recipe(lambda ids: Call(query={"correlation": ids.correlation}), shows="log"),
+        Recipe(lambda ids: Call(query={"org_unit": ids.unit}), shows="log"),
+        Recipe(lambda ids: Call(query={"subject": ids.person}), shows="log"),
     ),
-    f"POST {_L}/exports": (Recipe(lambda ids: Call(json={"log_id": ids.log}), varied=("log",)),),
+    f"POST {_L}/exports": (Recipe(lambda ids: Call(json={"log_id": ids.log})),),
     f"GET {_L}/feed/{{tenant}}/{{aggregate}}": _feed("export"),
     f"POST {_L}/hand-over": (Recipe(lambda _: Call(json={"events": [{"source_seq": 1, "body": "{}"}]})),),
     f"GET {_L}/state": _state("event"),
     f"GET {_L}/logs": (Recipe(_plain, shows="log"),),
-    f"GET {_L}/logs/{{log_id}}/checkpoint": (Recipe(_of("log_id=log"), varied=("log",)),),
-    f"GET {_L}/logs/{{log_id}}/entries": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
-    f"GET {_L}/logs/{{log_id}}/entries/{{seq}}": (Recipe(_of("log_id=log", seq=lambda ids: ids.seq), varied=("log",)),),
-    f"GET {_L}/logs/{{log_id}}/export": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
+    f"GET {_L}/logs/{{log_id}}/checkpoint": (Recipe(_of("log_id=log")),),
+    f"GET {_L}/logs/{{log_id}}/entries": (Recipe(_of("log_id=log"), shows="log"),),
+    f"GET {_L}/logs/{{log_id}}/entries/{{seq}}": (Recipe(_of("log_id=log", seq=lambda ids: ids.seq)),),
+    f"GET {_L}/logs/{{log_id}}/export": (Recipe(_of("log_id=log"), shows="log"),),
     f"GET {_L}/logs/{{log_id}}/export/{{size}}/{{name}}": tuple(
-        Recipe(_of("log_id=log", size=lambda ids: ids.size, name=lambda _, name=name: name), varied=("log",))
+        Recipe(_of("log_id=log", size=lambda ids: ids.size, name=lambda _, name=name: name))
         for name in ("checkpoint", "entries.ndjson", "ledger.vkey")
     ),
-    f"GET {_L}/logs/{{log_id}}/vkey": (Recipe(_of("log_id=log"), varied=("log",)),),
+    f"GET {_L}/logs/{{log_id}}/vkey": (Recipe(_of("log_id=log")),),
     f"GET {_L}/logs/{{log_id}}/tile/{{name}}": tuple(
-        Recipe(_of("log_id=log", name=lambda ids, level=level: f"{level}/000.p/{ids.size}"), varied=("log",))
+        Recipe(_of("log_id=log", name=lambda ids, level=level: f"{level}/000.p/{ids.size}"))
         for level in ("0", "entries")
     ),
-    f"GET {_L}/logs/{{log_id}}/publication": (Recipe(_of("log_id=log"), varied=("log",), shows="log"),),
-    f"PUT {_L}/logs/{{log_id}}/publication": (
-        Recipe(_of("log_id=log", json=lambda _: {"open": True}), varied=("log",)),
-    ),
+    f"GET {_L}/logs/{{log_id}}/publication": (Recipe(_of("log_id=log"), shows="log"),),
+    f"PUT {_L}/logs/{{log_id}}/publication": (Recipe(_of("log_id=log", json=lambda _: {"open": True})),),
     f"GET {_L}/logs/{{log_id}}/proofs/consistency": (
-        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"from": 1, "to": ids.size}), varied=("log",)),
+        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"from": 1, "to": ids.size})),
     ),
     f"GET {_L}/logs/{{log_id}}/proofs/inclusion": (
-        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"seq": 0}), varied=("log",)),
+        Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"seq": 0})),
     ),
     f"GET {_L}/public-entries/{{tenant}}/{{event_id}}": (
-        Recipe(lambda ids: Call(path={"tenant": ids.tenant, "event_id": ids.event}), varied=("tenant", "event")),
+        Recipe(lambda ids: Call(path={"tenant": ids.tenant, "event_id": ids.event})),
     ),
 }
 
 PRIVACY: dict[str, tuple[Recipe, ...]] = {
     f"GET {_P}/erasures": (Recipe(_plain, shows="job"),),
-    f"GET {_P}/erasures/{{job_id}}": (Recipe(_of("job_id=job"), varied=("job",), shows="job"),),
+    f"GET {_P}/erasures/{{job_id}}": (Recipe(_of("job_id=job"), shows="job"),),
     "GET /api/v1/privacy/feed/{tenant}/{aggregate}": _feed("key"),
     "GET /api/v1/privacy/state": _state("erasure_job", "job"),
 }

@@ -40,6 +40,10 @@ class Answer:
     body: bytes
 
 
+class UndescribedAnswer(AssertionError):
+    """The service's OpenAPI document does not name the answer's status."""
+
+
 class Visitor:
     """Somebody who sends requests; signed in if he has cookies."""
 
@@ -88,8 +92,8 @@ class Visitor:
             self.http.cookies = self.sign_in_again()
 
     def request(self, route: Route, call: Call, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
-        """Send it once, whatever comes."""
-        return self.raw(
+        """Send it once, whatever comes; an answer that the service's OpenAPI document does not name is a failure."""
+        answer = self.raw(
             route.folder,
             route.method,
             route.path.format(**call.path),
@@ -97,6 +101,10 @@ class Visitor:
             headers=headers,
             **({} if call.json is NOTHING else {"json": call.json}),
         )
+        if answer.status_code not in route.answers:
+            message = f"{route.name} does not say that it answers {answer.status_code}"
+            raise UndescribedAnswer(message)
+        return answer
 
     def raw(
         self,

@@ -53,14 +53,14 @@ log = typer.Typer(
 
 
 contain = typer.Typer(no_args_is_help=True, help="In an incident: end sessions at once, in every service.")
-keys = typer.Typer(no_args_is_help=True, help="Keys that sign.")
-rotate = typer.Typer(no_args_is_help=True, help="Sign with a new key; what the old one signed stays good.")
+keys = typer.Typer(no_args_is_help=True, help="Keys that sign and seal.")
+rotate = typer.Typer(no_args_is_help=True, help="Use a new key; what the old one signed or sealed stays good.")
 keys.add_typer(rotate, name="rotate")
 
 
 def register(app: typer.Typer) -> None:
     """Add the operator's commands to the command line."""
-    for command in (up, down, status, serve, init, export):
+    for command in (up, down, status, serve, openapi, init, export):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
@@ -112,6 +112,14 @@ def serve(
         _run("serve_all", folder, new_ports=new_ports)
     else:
         _run("serve_one", folder, service=service, role=role)
+
+
+def openapi(
+    service: Annotated[str, typer.Argument(help="A service's name.")],
+    folder: Folder = None,
+) -> None:
+    """Print a service's OpenAPI document: every route, what it takes, what it answers, which capability it asks for."""
+    _run("serve_one", folder, service=service, role="openapi")
 
 
 def init(
@@ -259,6 +267,15 @@ def rotate_session(
     No session ends: tokens of the old key are believed for their five minutes.
     """
     _run("rotate_session_key", folder, module="incident", distrust=distrust_old)
+
+
+@rotate.command("credential")
+def rotate_credential(folder: Folder = None) -> None:
+    """Wrap the keys of people's private data, such as the seeds of their second factors, under a new key.
+
+    No factor, recovery code, session or name is touched. Killed, it is run again and goes on. Prints the new epoch.
+    """
+    _run("rotate_credential_key", folder, module="incident")
 
 
 @rotate.command("checkpoint")

@@ -1,4 +1,4 @@
-"""What `tally contain` and `tally keys rotate session` do."""
+"""What `tally contain`, `tally keys rotate session` and `tally keys rotate credential` do."""
 
 import subprocess
 import sys
@@ -13,7 +13,9 @@ from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import Servers
 
-__all__ = ["StackError", "contain", "rotate_session_key"]
+__all__ = ["StackError", "contain", "rotate_credential_key", "rotate_session_key"]
+
+_KEK = f"kek-{ServiceName.IDENTITY}.json"
 
 
 def contain(folder: Path | None, *, arguments: tuple[str, ...]) -> int:
@@ -44,12 +46,43 @@ def rotate_session_key(folder: Path | None, *, distrust: bool) -> int:
     return 0
 
 
+def rotate_credential_key(folder: Path | None) -> int:
+    """Have the keys of people's private data wrapped under a new key: it is made, written down, and used.
+
+    A rotation that was killed is finished first, and that is all: run again, it begins another.
+    """
+    servers = known_servers(Layout.at(folder))
+    newest, *before = secret_files.key_encryption_epochs(servers.layout, _KEK)
+    done = _rewrap(servers, newest, before[0]) if before else (0, 0)
+    if not any(done):
+        before, newest = [newest], secret_files.add_key_encryption_key(servers.layout, _KEK)
+        done = _rewrap(servers, newest, before[0])
+    sys.stderr.write(f"tally: {done[0]} keys are wrapped under epoch {newest} now\n")
+    sys.stdout.write(f"{newest}\n")
+    return 0
+
+
+def _rewrap(servers: Servers, epoch: str, previous: str) -> tuple[int, int]:
+    """Return how many keys identity has moved to `epoch`, and 1 if it has written that down now."""
+    program = _program(servers, "rewrap-keys", f"--previous={previous}")
+    done = subprocess.run(program.command, check=False, env=program.full_environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        message = f"not every key is wrapped under epoch {epoch}; the ones before are still there: try again"
+        raise StackError(message)
+    moved, recorded = done.stdout.split()
+    return int(moved), int(recorded)
+
+
 def _identity(servers: Servers, command: str, *arguments: str) -> int:
+    program = _program(servers, command, *arguments)
+    return subprocess.run(program.command, check=False, env=program.full_environment).returncode
+
+
+def _program(servers: Servers, command: str, *arguments: str) -> Program:
     name = f"identity-{command}"
-    program = Program(
+    return Program(
         name=name,
         command=(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.IDENTITY], command, *arguments),
         log_file=servers.layout.log_file(name),
         environment=servers.service_environment(ServiceName.IDENTITY),
     )
-    return subprocess.run(program.command, check=False, env=program.full_environment).returncode

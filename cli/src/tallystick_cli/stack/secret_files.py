@@ -50,6 +50,24 @@ def key_encryption_keys(layout: Layout, name: str) -> None:
     )
 
 
+def key_encryption_epochs(layout: Layout, name: str) -> list[str]:
+    """Return the epochs of the key-encryption keys `name`, newest first."""
+    key_encryption_keys(layout, name)
+    return sorted(msgspec.json.decode(path_of(layout, name).read_bytes(), type=dict[str, str]), key=int, reverse=True)
+
+
+def add_key_encryption_key(layout: Layout, name: str) -> str:
+    """Add a key-encryption key of the next epoch to `name` and return its epoch.
+
+    The older ones stay: what lies in backups is wrapped under them.
+    """
+    epoch = str(int(key_encryption_epochs(layout, name)[0]) + 1)
+    keys = msgspec.json.decode(path_of(layout, name).read_bytes(), type=dict[str, str])
+    keys[epoch] = base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+    durable.replace(path_of(layout, name), msgspec.json.encode(keys))
+    return epoch
+
+
 def session_keys(layout: Layout) -> Path:
     """Make identity's session-signing key (a private Ed25519 JWKS) and return the file with the public half.
 

@@ -112,6 +112,7 @@ class Servers:
             secret_files.key_encryption_keys(layout, kek)
             environment["TALLY_KEYS_DSN"] = self._dsn(named, "app", keys_database)
             environment["TALLY_KEK_FILE"] = str(secret_files.path_of(layout, kek))
+            environment["TALLY_KEK_WATCHED"] = str(secret_files.path_of(layout, kek))
         if named is ServiceName.IDENTITY:
             environment |= self._identity_environment()
         if named is ServiceName.LEDGER:

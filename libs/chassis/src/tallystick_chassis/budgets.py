@@ -48,6 +48,7 @@ RESET_RECIPIENT = Budget("reset.recipient", 3, _HOUR_S, Per.OWN)
 FAILURES_PAIR = Budget("failures.pair", 5, _QUARTER_S, Per.OWN)
 FAILURES_ADDRESS = Budget("failures.address", 50, _QUARTER_S, Per.OWN)
 FAILURES_ACCOUNT = Budget("failures.account", 100, _DAY_S, Per.OWN)
+CODE_ACCOUNT = Budget("code.account", 20, _DAY_S, Per.OWN)
 FAILURES_EVERYBODY = Budget("failures.everybody", 2_000, _QUARTER_S, Per.OWN)
 FACTOR_PAIR = Budget("factor.pair", 5, _QUARTER_S, Per.OWN)
 FACTOR_PERSON = Budget("factor.person", 50, _DAY_S, Per.OWN)
@@ -83,6 +84,7 @@ ROUTE_BUDGETS: Mapping[str, tuple[Budget, ...]] = MappingProxyType(
         "identity POST /api/v1/auth/factors": (_FACTOR_CHANGES,),
         "identity POST /api/v1/auth/factors/{factor_id}/confirm": (_FACTOR_CHANGES,),
         "identity DELETE /api/v1/auth/factors/{factor_id}": (_FACTOR_CHANGES,),
+        "identity PUT /api/v1/auth/password": (_FACTOR_CHANGES,),
         "identity POST /session/refresh": (_REFRESH,),
         "identity POST /oauth/token": (_CLIENTS,),
         "identity DELETE /api/v1/identity/people/{person_id}": _ERASURE,
@@ -116,6 +118,7 @@ BUDGETS: Mapping[str, Budget] = MappingProxyType(
             FAILURES_PAIR,
             FAILURES_ADDRESS,
             FAILURES_ACCOUNT,
+            CODE_ACCOUNT,
             FAILURES_EVERYBODY,
             FACTOR_PAIR,
             FACTOR_PERSON,

@@ -76,6 +76,7 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "smtp_host": "mail server",
         "smtp_port": "mail server's port",
         "mail_from": "sender's address of sign-in mails",
+        "kek_watched": "the file of the key-encryption keys, looked at while running, so that no restart is needed",
         "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
         "session_idle_minutes": "how long a session lasts without a refresh",
         "session_absolute_hours": "how long a session lasts at all",

@@ -23,8 +23,10 @@ from sqlalchemy.dialects.postgresql import insert
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database
 from tallystick_chassis.ids import TenantId
-from tallystick_chassis.policies import silo
+from tallystick_chassis.policies import app_role, silo
 from tallystick_chassis.scope import Scope
+from tallystick_chassis.settings import key_encryption_keys
+from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
 
     from tallystick_chassis.clock import Clock
+    from tallystick_chassis.http.key_file import KeyFile
     from tallystick_chassis.settings import KeyEncryptionKeys
     from tallystick_chassis.transaction import Transaction
 
@@ -101,20 +104,29 @@ class DataKey:
 
 
 class KeyWrap:
-    """Wraps keys under key-encryption keys by epoch (XChaCha20-Poly1305); new ones under the newest epoch."""
+    """Wraps keys under key-encryption keys by epoch (XChaCha20-Poly1305); new ones under the newest epoch.
 
-    def __init__(self, keys: KeyEncryptionKeys) -> None:
+    With ``file`` it follows the file of the key-encryption keys while the process runs: once a second, and at once
+    where a key is wrapped under an epoch that it does not know.
+    """
+
+    def __init__(self, keys: KeyEncryptionKeys, *, file: KeyFile | None = None) -> None:
         self._keys = keys
+        self._file = file
 
     @property
     def epoch(self) -> str:
         """The epoch under which ``wrap`` wraps."""
+        self._look()
         return self._keys.newest
 
     def wrap(self, key: bytes, *, tenant: TenantId, subject: str) -> bytes:
         """Return ``key`` wrapped for ``subject`` under the newest epoch."""
-        kek = self._keys[self.epoch]
-        return bytes(Aead(bytes(kek)).encrypt(key, aad=_bound("wrap", self.epoch, str(tenant), subject)))
+        return self.wrap_under(self.epoch, key, tenant=tenant, subject=subject)
+
+    def wrap_under(self, epoch: str, key: bytes, *, tenant: TenantId, subject: str) -> bytes:
+        """Return ``key`` wrapped for ``subject`` under a known epoch."""
+        return bytes(Aead(bytes(self._keys[epoch])).encrypt(key, aad=_bound("wrap", epoch, str(tenant), subject)))
 
     def unwrap(self, wrapped: bytes, *, epoch: str, tenant: TenantId, subject: str) -> bytes:
         """Return the key that was wrapped.
@@ -123,6 +135,8 @@ class KeyWrap:
             EpochUnknown: if the epoch's key is gone.
             CiphertextInvalid: if the bytes belong to another subject or were changed.
         """
+        if epoch not in self._keys:
+            self._look(at_once=True)
         kek = self._keys.get(epoch)
         if kek is None:
             raise EpochUnknown(epoch)
@@ -131,13 +145,22 @@ class KeyWrap:
         except (nacl.exceptions.CryptoError, ValueError):
             raise CiphertextInvalid from None
 
+    def _look(self, *, at_once: bool = False) -> None:
+        found = None if self._file is None else self._file.read_if_changed(at_once=at_once)
+        if found is not None:
+            try:
+                self._keys = key_encryption_keys(found.decode())
+            except ValueError:
+                # Half a file, or somebody's slip: what was known goes on.
+                get_log().error("key_encryption_keys_unreadable")
+
 
 class KeyStore:
     """One service's data keys. Nothing is cached: a key that another process destroyed is gone here at once."""
 
-    def __init__(self, database: Database, keys: KeyEncryptionKeys) -> None:
+    def __init__(self, database: Database, keys: KeyEncryptionKeys, *, file: KeyFile | None = None) -> None:
         self._database = database
-        self._wrap = KeyWrap(keys)
+        self._wrap = KeyWrap(keys, file=file)
 
     @classmethod
     def connect(
@@ -149,12 +172,18 @@ class KeyStore:
         pool_size: int = 4,
         ca_file: Path | None = None,
         clock: Clock = utc_now,
+        file: KeyFile | None = None,
     ) -> Self:
         """Return the key store of ``service`` in the key database; connections are made when first needed."""
         database = Database(
             dsn, service, pool_size=pool_size, application_name=f"{service}-keys", ca_file=ca_file, clock=clock
         )
-        return cls(database, keys)
+        return cls(database, keys, file=file)
+
+    @property
+    def epoch(self) -> str:
+        """The epoch under which keys are wrapped now."""
+        return self._wrap.epoch
 
     async def close(self) -> None:
         """Close every pooled connection."""
@@ -248,6 +277,29 @@ class KeyStore:
             )
             return len(destroyed.all())
 
+    async def rewrap(self, where: Scope | TenantId, *, limit: int = 500) -> int:
+        """Wrap up to ``limit`` of the tenant's keys that lie under older epochs under the newest; return how many.
+
+        The keys themselves stay, and so does all that is encrypted under them. A destroyed key stays destroyed: rows
+        are locked, and whoever destroys one at the same moment comes before or after.
+
+        Raises:
+            EpochUnknown: if an older epoch's key is gone.
+        """
+        scope, epoch = self._scope(where), self._wrap.epoch
+        older = (data_keys.c.tenant_id == scope.tenant, data_keys.c.epoch != epoch, data_keys.c.wrapped.is_not(None))
+        async with self._database.transaction(scope) as tx:
+            rows = (await tx.execute(select(data_keys).where(*older).limit(limit).with_for_update())).all()
+            for row in rows:
+                key = self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=scope.tenant, subject=row.subject)
+                wrapped = self._wrap.wrap_under(epoch, key, tenant=scope.tenant, subject=row.subject)
+                await tx.execute(
+                    data_keys.update()
+                    .where(data_keys.c.tenant_id == scope.tenant, data_keys.c.subject == row.subject)
+                    .values(wrapped=wrapped, epoch=epoch)
+                )
+        return len(rows)
+
     async def count(self, where: Scope | TenantId) -> int:
         """Return how many living data keys the tenant has."""
         async with self._database.transaction(self._scope(where)) as tx:
@@ -279,6 +331,21 @@ def create_keystore_tables(op: Operations, service: str) -> None:
     )
     op.execute(
         f"create trigger only_destroy before update on {table} for each row execute function {service}.only_destroy()"
+    )
+
+
+def allow_rewrapping(op: Operations, service: str) -> None:
+    """Let the runtime role wrap a living key under a newer epoch (called by a later key migration).
+
+    The table still refuses an older epoch, another subject, and anything at all in a destroyed row.
+    """
+    op.execute(f"grant update (epoch) on {service}.data_keys to {app_role(service)}")
+    op.execute(
+        f"create or replace function {service}.only_destroy() returns trigger language plpgsql as $$ begin "
+        "if old.destroyed_at is not null or (new.wrapped is not null and "
+        "(length(new.epoch), new.epoch) <= (length(old.epoch), old.epoch)) then "
+        "raise exception 'a data key can only be destroyed, or wrapped under a newer epoch' "
+        "using errcode = 'integrity_constraint_violation'; end if; return new; end $$"
     )
 
 

@@ -1,4 +1,4 @@
-"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, and the service's own commands.
+"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, ``openapi``, and the service's commands.
 
 Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
 new requests are sent here, then what runs is finished; ten seconds at most.
@@ -7,6 +7,7 @@ new requests are sent here, then what runs is finished; ten seconds at most.
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import ssl
@@ -23,9 +24,10 @@ from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
-from tallystick_chassis.http.app import create_app
+from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
+from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.http.probe_port import probe_port
 from tallystick_chassis.http.service_client import ServiceClient
 from tallystick_chassis.http.session_memory import SessionMemory
@@ -62,7 +64,7 @@ def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(service: Service, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
     """Run the process that ``arguments`` name and return its exit code."""
-    commands = ("api", "worker", "migrate", "wait", *_commands(service))
+    commands = ("api", "worker", "migrate", "wait", "openapi", *_commands(service))
     if not arguments or arguments[0] not in commands:
         return complain([f"usage: python -m {service.package} {'|'.join(commands)}"], _MISUSED, environment)
     command, rest = arguments[0], arguments[1:]
@@ -109,7 +111,14 @@ def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -
     """Return what the process holds. Connections are made when first needed."""
     keys = None
     if settings.keys_dsn is not None and settings.kek is not None:
-        keys = KeyStore.connect(settings.keys_dsn, service.name, settings.kek, ca_file=settings.ca_file, clock=clock)
+        keys = KeyStore.connect(
+            settings.keys_dsn,
+            service.name,
+            settings.kek,
+            ca_file=settings.ca_file,
+            clock=clock,
+            file=None if settings.kek_watched is None else KeyFile(settings.kek_watched),
+        )
     urls = {name: url for name in SERVICES if (url := settings.url_of(name)) is not None}
     return Runtime(
         service=service.name,
@@ -134,6 +143,9 @@ def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -
 async def _serve(service: Service, settings: Settings, command: str, arguments: Sequence[str]) -> int:
     runtime = make_runtime(service, settings)
     try:
+        if command == "openapi":
+            sys.stdout.write(json.dumps(describe_app(service, service.wire(runtime)), indent=2) + "\n")
+            return _DONE
         own = _commands(service).get(command)
         if own is not None:
             await self_test(runtime.database, service.guards)

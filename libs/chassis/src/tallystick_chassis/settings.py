@@ -101,6 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hand_over_after_s: float = 10.0
     keys_dsn: Secret | None = None
     kek: KeyEncryptionKeys | None = None
+    kek_watched: Path | None = None
     client_secret: Secret | None = None
     session_jwks_file: Path | None = None
     url_identity: str | None = None
@@ -243,7 +244,12 @@ def _key_bytes(text: str) -> bytes:
     return key
 
 
-def _keys_by_epoch(text: str) -> KeyEncryptionKeys:
+def key_encryption_keys(text: str) -> KeyEncryptionKeys:
+    """Read key-encryption keys by epoch.
+
+    Raises:
+        ValueError: if ``text`` is not a JSON object of epoch to 32 bytes in base64, or an empty one.
+    """
     try:
         given = msgspec.json.decode(text, type=dict[str, str])
     except msgspec.DecodeError:
@@ -262,5 +268,5 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     Path: _path,
     SecretKey: lambda text: SecretKey(_key_bytes(text)),
     PublicKey: lambda text: PublicKey(_key_bytes(text)),
-    KeyEncryptionKeys: _keys_by_epoch,
+    KeyEncryptionKeys: key_encryption_keys,
 }

@@ -37,7 +37,7 @@ async def perform(
     run: Callable[[Transaction], Awaitable[T]],
     *,
     status: int = 200,
-) -> Response[bytes]:
+) -> Response[T]:
     """Run a command as the chassis does, with refusals as problems."""
 
     async def translated(tx: Transaction) -> T:

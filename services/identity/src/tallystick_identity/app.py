@@ -9,11 +9,13 @@ from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
 from tallystick_identity.containment.command import contain, record_key_rotation
+from tallystick_identity.containment.credential_key import rewrap_keys
 from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.org_units.api import org_unit_routes
 from tallystick_identity.parts import make_parts
+from tallystick_identity.passwords.api import password_routes
 from tallystick_identity.people.api import people_routes
 from tallystick_identity.people.status_api import status_routes
 from tallystick_identity.request_edge import SERVICE_NAME
@@ -25,6 +27,7 @@ from tallystick_identity.settings import IdentitySettings
 from tallystick_identity.sign_in.api import sign_in_routes
 from tallystick_identity.sign_in.mail import LinkMailer, Postbox
 from tallystick_identity.state import KINDS
+from tallystick_identity.tenants.api import sign_in_policy_routes
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -63,7 +66,11 @@ def _announcing(runtime: Runtime, bus: Bus) -> Job:
 def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
     settings, database = parts.settings, runtime.database
     return [
-        *sign_in_routes(database=database, duty=runtime.duty, sign_in=parts.sign_in, csrf_key=settings.csrf_key),
+        *sign_in_routes(
+            door=parts.door, by_password=parts.by_password, passwords=parts.passwords, csrf_key=settings.csrf_key
+        ),
+        *password_routes(passwords=parts.passwords, csrf_key=settings.csrf_key),
+        *sign_in_policy_routes(database=database),
         *session_routes(
             database=database,
             sessions=parts.sessions,
@@ -97,6 +104,7 @@ def _mailer(runtime: Runtime, parts: Parts) -> LinkMailer:
         duty=runtime.duty,
         private_data=parts.private_data,
         postbox=postbox,
+        code_key=settings.blind_index_key,
         clock=runtime.clock,
         log=runtime.log,
     )
@@ -112,5 +120,6 @@ SERVICE = Service(
         "add-tenant": add_tenant,
         "contain": contain,
         "record-key-rotation": record_key_rotation,
+        "rewrap-keys": rewrap_keys,
     },
 )

@@ -50,10 +50,28 @@ class LinkNotAccepted(NotAuthenticated):
     code, title = "link_not_accepted", "This sign-in link cannot be used; ask for a new one"
 
 
+class CodeRequired(NotAuthenticated):
+    """The link is good and was asked for in another browser: here it needs the code of its mail."""
+
+    code, title = "code_required", "This link was asked for in another browser; type the code from the same mail"
+
+
 class CodeNotAccepted(NotAuthenticated):
     """The code is wrong, used, too old, of a factor that is not there, or tried too often: one answer for all."""
 
     code, title = "code_not_accepted", "This code cannot be used"
+
+
+class PasswordNotAccepted(NotAuthenticated):
+    """Address or password is wrong, was tried too often, or passwords are not used here: one answer for all."""
+
+    code, title = "password_not_accepted", "This address and password are not accepted together"
+
+
+class PasswordsOff(Conflict):
+    """The tenant's people do not sign in by password."""
+
+    code, title = "passwords_off", "Passwords are not used in your organisation"
 
 
 class NothingToShow(Conflict):

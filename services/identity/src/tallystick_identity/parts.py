@@ -10,11 +10,16 @@ from tallystick_chassis.http.tokens import TokenSigner, TokenVerifier, public_jw
 from tallystick_chassis.rate_limits import RateLimiter
 
 from tallystick_identity.factors.commands import Factors
+from tallystick_identity.passwords.commands import Passwords
+from tallystick_identity.passwords.hashing import Hasher
+from tallystick_identity.passwords.sign_in import PasswordSignIn
 from tallystick_identity.people.commands import People
 from tallystick_identity.people.private_data import PrivateData
 from tallystick_identity.sessions.commands import Sessions
 from tallystick_identity.sessions.introspection import Introspector
 from tallystick_identity.sign_in.commands import SignIn
+from tallystick_identity.sign_in.front_door import FrontDoor
+from tallystick_identity.sign_in.spray import SprayGuard
 from tallystick_identity.sign_in.tries import Tries
 
 if TYPE_CHECKING:
@@ -35,7 +40,9 @@ class Parts:
     people: People
     sessions: Sessions
     introspector: Introspector
-    sign_in: SignIn
+    door: FrontDoor
+    by_password: PasswordSignIn
+    passwords: Passwords
     factors: Factors
     tries: Tries
 
@@ -52,6 +59,13 @@ def make_parts(runtime: Runtime) -> Parts:
     private_data = PrivateData(runtime.keys)
     sessions = Sessions(signer=signer, sealer=runtime.sealer, refresh_key=settings.csrf_key, timeouts=settings.timeouts)
     limiter = RateLimiter.of(settings)
+    tries = Tries(limiter=limiter, sealer=runtime.sealer)
+    spray = SprayGuard(database=runtime.database, tries=tries)
+    hasher = Hasher()
+    sign_in = SignIn(
+        sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
+    )
+    door = FrontDoor(database=runtime.database, duty=runtime.duty, sign_in=sign_in, spray=spray)
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     return Parts(
         settings=settings,
@@ -68,8 +82,27 @@ def make_parts(runtime: Runtime) -> Parts:
             csrf_key=settings.csrf_key,
             timeouts=settings.timeouts,
         ),
-        sign_in=SignIn(
-            sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
+        door=door,
+        by_password=PasswordSignIn(
+            database=runtime.database,
+            door=door,
+            people=people,
+            sessions=sessions,
+            tries=tries,
+            spray=spray,
+            hasher=hasher,
+            device_key=settings.csrf_key,
+        ),
+        passwords=Passwords(
+            database=runtime.database,
+            sign_in=sign_in,
+            people=people,
+            private_data=private_data,
+            sessions=sessions,
+            tries=tries,
+            spray=spray,
+            sealer=runtime.sealer,
+            hasher=hasher,
         ),
         factors=Factors(
             keys=runtime.keys,
@@ -78,5 +111,5 @@ def make_parts(runtime: Runtime) -> Parts:
             sessions=sessions,
             code_key=settings.blind_index_key,
         ),
-        tries=Tries(limiter=limiter, sealer=runtime.sealer),
+        tries=tries,
     )

@@ -24,6 +24,27 @@ class Origin:
     user_agent: str
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A request before anybody is signed in: where it comes from, and what names it in every record."""
+
+    origin: Origin
+    correlation: str
+    client_correlation: str | None = None
+    traceparent: str | None = None
+
+    def scope(self, tenant: TenantId) -> Scope:
+        """Return the scope in which identity itself acts for a tenant while nobody is signed in."""
+        duty = Scope.for_duty(tenant, SERVICE_NAME, correlation=self.correlation)
+        return replace(duty, client_correlation=self.client_correlation, traceparent=self.traceparent)
+
+
+def visit_of(request: Request[Any, Any, Any]) -> Visit:
+    """Return what identity reads from a request before sign-in."""
+    context = context_of(request.scope)
+    return Visit(origin_of(request), context.correlation, context.client_correlation, context.traceparent)
+
+
 def origin_of(request: Request[Any, Any, Any]) -> Origin:
     """Return the client's address, as the edge found it, and the user agent."""
     agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT_LENGTH]
@@ -32,6 +53,4 @@ def origin_of(request: Request[Any, Any, Any]) -> Origin:
 
 def scope_before_sign_in(request: Request[Any, Any, Any], tenant: TenantId) -> Scope:
     """Return the scope in which identity itself acts for a tenant while nobody is signed in."""
-    context = context_of(request.scope)
-    duty = Scope.for_duty(tenant, SERVICE_NAME, correlation=context.correlation)
-    return replace(duty, client_correlation=context.client_correlation, traceparent=context.traceparent)
+    return visit_of(request).scope(tenant)

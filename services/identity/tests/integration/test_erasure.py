@@ -36,7 +36,7 @@ async def test_erasure_leaves_no_name_no_address_no_session_and_no_key(identity:
     erased = ErasureOutcome.ERASED
     assert stores == {
         "people": (1, erased), "sessions": (1, erased), "sign-in": (1, erased), "data-key": (1, erased),
-        "second-factors": (0, ErasureOutcome.NOTHING_HELD),
+        "second-factors": (0, ErasureOutcome.NOTHING_HELD), "passwords": (0, ErasureOutcome.NOTHING_HELD),
     }  # fmt: skip
     assert len(await identity.events(tenant.id, "identity.role.revoked")) == 1
     async with identity.transaction(tenant.id) as tx:

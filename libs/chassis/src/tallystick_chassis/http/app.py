@@ -21,6 +21,7 @@ from tallystick_chassis.http.edge import Edge
 from tallystick_chassis.http.feed_route import feed_route
 from tallystick_chassis.http.health import Readiness, health_routes
 from tallystick_chassis.http.introspection import RemoteAuthenticator
+from tallystick_chassis.http.openapi import openapi_document
 from tallystick_chassis.http.problems import (
     CapabilityMissing,
     NotAuthenticated,
@@ -38,7 +39,7 @@ from tallystick_chassis.service import Principal, Runtime
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
-    from litestar.types import AfterExceptionHookHandler
+    from litestar.types import AfterExceptionHookHandler, ControllerRouterHandler
     from litestar.types import Scope as AsgiScope
 
     from tallystick_chassis.http.session_memory import SessionMemory
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.settings import Settings
 
 _SERVER_ERROR = 500
+_SIGNATURE_TYPES = (Scope, Principal, Runtime)
 
 
 def create_app(
@@ -70,25 +72,16 @@ def create_app(
         # Litestar 3 will want parameters marked by kind; until we go there, their names say it.
         warnings.simplefilter("ignore", LitestarDeprecationWarning)
         app = Litestar(
-            route_handlers=[
-                *wiring.routes,
-                feed_route(service.name),
-                state_route(service.name, wiring.state),
-                *health_routes(readiness, service.version),
-            ],
+            route_handlers=_routes(service, wiring, readiness),
             guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock, limits)],
-            dependencies={
-                "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
-                "principal": Provide(_principal, sync_to_thread=False),
-                "runtime": Provide(_runtime, sync_to_thread=False),
-            },
+            dependencies=_dependencies(),
             exception_handlers={Exception: problem_response},
             after_exception=[_recording(refusals)],
             request_class=StrictRequest,
             request_max_body_size=MAX_BODY_BYTES,
-            openapi_config=None,  # its routes would be public ones
+            openapi_config=None,  # its routes would be public ones; see `openapi.py`
             state=State({"runtime": runtime, "readiness": readiness}),
-            signature_types=[Scope, Principal, Runtime],
+            signature_types=_SIGNATURE_TYPES,
             logging_config=None,
             debug=False,
             pdb_on_exception=False,
@@ -96,6 +89,34 @@ def create_app(
     check_declarations(app, service.name)
     app.asgi_handler = Edge(app.asgi_handler, app, authentication, settings.trusted_proxies or ())
     return app
+
+
+def describe_app(service: Service, wiring: Wiring) -> dict[str, Any]:
+    """Return the OpenAPI document of what ``create_app`` serves, as JSON types."""
+    return openapi_document(
+        service.name,
+        service.version,
+        _routes(service, wiring, Readiness({})),
+        dependencies=_dependencies(),
+        signature_types=_SIGNATURE_TYPES,
+    )
+
+
+def _routes(service: Service, wiring: Wiring, readiness: Readiness) -> list[ControllerRouterHandler]:
+    return [
+        *wiring.routes,
+        feed_route(service.name),
+        state_route(service.name, wiring.state),
+        *health_routes(readiness, service.version),
+    ]
+
+
+def _dependencies() -> dict[str, Provide]:
+    return {
+        "tenant_scope": Provide(_tenant_scope, sync_to_thread=False),
+        "principal": Provide(_principal, sync_to_thread=False),
+        "runtime": Provide(_runtime, sync_to_thread=False),
+    }
 
 
 def _verifier(settings: Settings, runtime: Runtime) -> TokenVerifier | None:

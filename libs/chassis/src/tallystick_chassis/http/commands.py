@@ -58,7 +58,7 @@ async def perform(
     run: Callable[[Transaction], Awaitable[T]],
     *,
     status: int = 200,
-) -> Response[bytes]:
+) -> Response[T]:
     """Run ``run`` in one transaction in ``scope`` and answer ``status`` with its result as JSON (``None``: no body).
 
     The answer is stored with the key, so it may hold ids, versions and counts, never personal data. When another
@@ -108,7 +108,7 @@ async def _once(  # noqa: PLR0917 - one call's whole state, in the order it is u
     fingerprint: bytes,
     run: Callable[[Transaction], Awaitable[T]],
     status: int,
-) -> Response[bytes]:
+) -> Response[T]:
     async with database.transaction(scope) as tx:
         mine = {"tenant_id": scope.tenant, "actor": scope.actor, "key": key}
         claim = await tx.execute(
@@ -129,7 +129,8 @@ async def _once(  # noqa: PLR0917 - one call's whole state, in the order it is u
     return _answer(body, status, replayed=False)
 
 
-def _answer(body: bytes, status: int, *, replayed: bool) -> Response[bytes]:
+def _answer(body: bytes, status: int, *, replayed: bool) -> Response[Any]:
+    # The bytes are the JSON of what the handler says that it returns; they are sent as they are.
     return Response(
         content=body,
         status_code=status,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import msgspec
 from litestar import Response, get
 
+from tallystick_chassis.http.openapi import ALSO
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def health_routes(readiness: Readiness, version: str) -> tuple[HTTPRouteHandler,
         """Say that the process answers, and its version."""
         return Health(status="ok", version=version)
 
-    @get("/ready", opt={"public": True})
+    @get("/ready", opt={"public": True, ALSO: {HTTPStatus.SERVICE_UNAVAILABLE: ("application/json",)}})
     async def ready() -> Response[ReadinessAnswer]:
         """Say whether requests may be sent here, and which parts fail if not."""
         failing = await readiness.failing()

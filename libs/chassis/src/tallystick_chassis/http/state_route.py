@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import Parameter
 from tallystick_contracts.capabilities import Capability
 
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.problems import FieldError, NotFound, Problem, ValidationFailed
 from tallystick_chassis.scope import AllUnits, Scope
 from tallystick_chassis.service import Runtime
@@ -35,7 +36,11 @@ def state_route(service: str, own: Sequence[StateKind]) -> HTTPRouteHandler:
     """Return ``GET /api/v1/<service>/state?kind=&after=&limit=``."""
     kinds = {kind.name: kind for kind in (*store_kinds(service), *own)}
 
-    @get(f"/api/v1/{service}/state", opt={"capability": Capability.STATE_READ}, name=f"{service}-state")
+    @get(
+        f"/api/v1/{service}/state",
+        opt={"capability": Capability.STATE_READ, REFUSES: (NotFound,)},
+        name=f"{service}-state",
+    )
     async def state(
         tenant_scope: Scope,
         runtime: Runtime,

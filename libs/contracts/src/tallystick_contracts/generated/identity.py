@@ -26,6 +26,7 @@ class MagicLinkRejection(enum.Enum):
     EXPIRED = "MAGIC_LINK_REJECTION_EXPIRED"
     REPLAYED = "MAGIC_LINK_REJECTION_REPLAYED"
     OTHER_BROWSER = "MAGIC_LINK_REJECTION_OTHER_BROWSER"
+    WRONG_CODE = "MAGIC_LINK_REJECTION_WRONG_CODE"
 
 
 class LoginFailure(enum.Enum):
@@ -394,6 +395,24 @@ class SigningKeyRotated(EventData, frozen=True, kw_only=True):
     previous_key_id: str = msgspec.field(name="previousKeyId", default="")
     # P0. Whether the tokens of the key before are refused from now on.
     distrusted: bool = False
+
+
+class SignInPolicyChanged(EventData, frozen=True, kw_only=True):
+    """How the tenant's people may sign in was set."""
+
+    # P0. Whether they may sign in by password from now on.
+    passwords: bool = False
+
+
+class CredentialKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that wraps the keys of people's private data, such as the seeds of their second factors, is another
+    one.
+    """
+
+    # P0. The epoch of the new key.
+    epoch: str = ""
+    # P0. The epoch of the key before.
+    previous_epoch: str = msgspec.field(name="previousEpoch", default="")
 
 
 EVENT_TYPES: tuple[EventType, ...] = (
@@ -925,5 +944,37 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="Tokens are signed with another key from now on.",
         struct=SigningKeyRotated,
         pii=MappingProxyType({"key_id": PiiClass.P0, "previous_key_id": PiiClass.P0, "distrusted": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.sign_in_policy.changed",
+        version=1,
+        service="identity",
+        aggregate="sign_in_policy",
+        verb="changed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="How the tenant's people may sign in was set.",
+        struct=SignInPolicyChanged,
+        pii=MappingProxyType({"passwords": PiiClass.P0}),
+    ),
+    EventType(
+        type="identity.credential_key.rotated",
+        version=1,
+        service="identity",
+        aggregate="credential_key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="The key that wraps the keys of people's private data is another one.",
+        struct=CredentialKeyRotated,
+        pii=MappingProxyType({"epoch": PiiClass.P0, "previous_epoch": PiiClass.P0}),
     ),
 )

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
@@ -68,10 +70,10 @@ class OwnAssignments(msgspec.Struct, frozen=True):
     assignments: tuple[OwnAssignmentView, ...]
 
 
-@post("/api/v1/assessment/assignments", opt={"capability": Capability.ASSIGNMENT_ISSUE})
+@post("/api/v1/assessment/assignments", opt={"capability": Capability.ASSIGNMENT_ISSUE, REFUSES: (NotFound,)})
 async def post_assignments(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueRequest
-) -> Response[bytes]:
+) -> Response[commands.Issued]:
     """Assign a version to people; it is released to their units where it is not yet."""
     return await perform(
         request,
@@ -81,10 +83,14 @@ async def post_assignments(
     )
 
 
-@post("/api/v1/assessment/assignments/{assignment_id:uuid}/revoke", opt={"capability": Capability.ASSIGNMENT_ISSUE})
+@post(
+    "/api/v1/assessment/assignments/{assignment_id:uuid}/revoke",
+    opt={"capability": Capability.ASSIGNMENT_ISSUE},
+    status_code=200,
+)
 async def post_assignment_revoke(
     request: Request[Any, Any, Any], tenant_scope: Scope, assignment_id: UUID
-) -> Response[bytes]:
+) -> Response[commands.Revoked]:
     """Take an assignment back that was not started."""
     return await perform(request, tenant_scope, lambda tx: commands.revoke_assignment(tx, assignment_id))
 

@@ -5,6 +5,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post, put
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
 from tallystick_contracts.capabilities import Capability
@@ -30,10 +32,10 @@ class AnswerRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     response: Any
 
 
-@post("/api/v1/assessment/attempts", opt={"capability": Capability.ATTEMPT_TAKE})
+@post("/api/v1/assessment/attempts", opt={"capability": Capability.ATTEMPT_TAKE, REFUSES: (NotFound,)})
 async def post_attempt(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: StartRequest
-) -> Response[bytes]:
+) -> Response[commands.Started]:
     """Start the attempt of an assignment, and its clock."""
     ip = request.client.host if request.client else "unknown"
     user_agent = request.headers.get("user-agent", "")[:USER_AGENT_MAX]
@@ -64,7 +66,7 @@ async def put_answer(
     attempt_id: UUID,
     item_id: str,
     data: AnswerRequest,
-) -> Response[bytes]:
+) -> Response[commands.Answered]:
     """Save the answer to one item; a later one replaces it."""
     return await perform(
         request,
@@ -76,6 +78,6 @@ async def put_answer(
 @post("/api/v1/assessment/attempts/{attempt_id:uuid}/submission", opt={"capability": Capability.ATTEMPT_TAKE})
 async def post_submission(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, attempt_id: UUID
-) -> Response[bytes]:
+) -> Response[commands.Submitted]:
     """Hand the attempt in."""
     return await perform(request, tenant_scope, lambda tx: commands.submit_attempt(tx, cipher, attempt_id), status=201)

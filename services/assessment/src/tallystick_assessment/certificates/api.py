@@ -7,6 +7,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import CacheControlHeader
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.ids import PersonRef
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
@@ -67,10 +69,14 @@ class OwnCertificates(msgspec.Struct, frozen=True):
     certificates: tuple[OwnCertificate, ...]
 
 
-@post("/api/v1/assessment/certificates/issue", opt={"capability": Capability.CERTIFICATE_ISSUE})
+@post(
+    "/api/v1/assessment/certificates/issue",
+    opt={"capability": Capability.CERTIFICATE_ISSUE, REFUSES: (NotFound,)},
+    status_code=200,
+)
 async def post_certificates(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: IssueCertificatesRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificatesIssued]:
     """Issue certificates to all in scope who pass and have none."""
     return await perform(
         request,
@@ -79,10 +85,14 @@ async def post_certificates(
     )
 
 
-@post("/api/v1/assessment/certificates/{certificate_id:uuid}/revoke", opt={"capability": Capability.CERTIFICATE_REVOKE})
+@post(
+    "/api/v1/assessment/certificates/{certificate_id:uuid}/revoke",
+    opt={"capability": Capability.CERTIFICATE_REVOKE},
+    status_code=200,
+)
 async def post_certificate_revoke(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, certificate_id: UUID, data: RevokeRequest
-) -> Response[bytes]:
+) -> Response[commands.CertificateState]:
     """Revoke a certificate; again is no second effect."""
     return await perform(
         request,

@@ -60,7 +60,7 @@ class EvaluationView(msgspec.Struct, frozen=True, kw_only=True):
 @post("/api/v1/assessment/evaluations", opt={"capability": Capability.EVALUATION_WRITE})
 async def post_evaluation(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, data: EvaluationDocument
-) -> Response[bytes]:
+) -> Response[commands.Published]:
     """Publish a document as the next version of the evaluation with its short name."""
     return await perform(request, tenant_scope, lambda tx: commands.publish_evaluation(tx, cipher, data), status=201)
 
@@ -93,6 +93,7 @@ async def get_evaluation_version(
 @post(
     "/api/v1/assessment/evaluations/{evaluation_id:uuid}/versions/{version:int}/releases",
     opt={"capability": Capability.EVALUATION_WRITE},
+    status_code=200,
 )
 async def post_release(
     request: Request[Any, Any, Any],
@@ -102,7 +103,7 @@ async def post_release(
     evaluation_id: UUID,
     version: Version,
     data: ReleaseRequest,
-) -> Response[bytes]:
+) -> Response[commands.Released]:
     """Release a version to org units."""
     return await perform(
         request,

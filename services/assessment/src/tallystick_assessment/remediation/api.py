@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Runtime
@@ -65,10 +66,10 @@ class RemediationList(msgspec.Struct, frozen=True):
     remediation_ids: tuple[UUID, ...]
 
 
-@post("/api/v1/assessment/remediations", opt={"capability": Capability.REMEDIATION_PROPOSE})
+@post("/api/v1/assessment/remediations", opt={"capability": Capability.REMEDIATION_PROPOSE, REFUSES: (NotFound,)})
 async def post_remediation(
     request: Request[Any, Any, Any], tenant_scope: Scope, runtime: Runtime, cipher: Cipher, data: ProposeRequest
-) -> Response[bytes]:
+) -> Response[commands.RemediationState]:
     """Work out what a new key would change, and keep it for review."""
     wish = commands.Wish(data.evaluation_id, data.version, data.item_id, data.new_key, data.reason)
     return await perform(
@@ -118,10 +119,11 @@ async def get_remediation(
 @post(
     "/api/v1/assessment/remediations/{remediation_id:uuid}/apply",
     opt={"capability": Capability.REMEDIATION_APPLY, "step_up": True},
+    status_code=200,
 )
 async def post_apply(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, remediation_id: UUID
-) -> Response[bytes]:
+) -> Response[commands.RemediationState]:
     """Apply a remediation; again is no second effect."""
     return await perform(request, tenant_scope, lambda tx: commands.apply(tx, cipher, remediation_id))
 
@@ -129,9 +131,10 @@ async def post_apply(
 @post(
     "/api/v1/assessment/remediations/{remediation_id:uuid}/revert",
     opt={"capability": Capability.REMEDIATION_APPLY, "step_up": True},
+    status_code=200,
 )
 async def post_revert(
     request: Request[Any, Any, Any], tenant_scope: Scope, cipher: Cipher, remediation_id: UUID
-) -> Response[bytes]:
+) -> Response[commands.RemediationState]:
     """Take a remediation back; again is no second effect."""
     return await perform(request, tenant_scope, lambda tx: commands.revert(tx, cipher, remediation_id))

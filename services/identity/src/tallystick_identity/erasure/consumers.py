@@ -10,6 +10,7 @@ from tallystick_contracts.generated.identity import ErasureReceiptGiven
 from tallystick_contracts.generated.privacy import ErasureOrdered
 
 from tallystick_identity.factors.store import erase_factors
+from tallystick_identity.passwords.store import erase_password
 from tallystick_identity.people.store import email_index_of, scrub
 from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
@@ -44,6 +45,7 @@ def erasure_handler(keys: KeyStore) -> Handler:
         counts = {
             "sign-in": await erase_requests(tx, person=order.person, email_index=index),
             "second-factors": await erase_factors(tx, order.person),
+            "passwords": await erase_password(tx, order.person),
             "sessions": await erase_sessions(tx, order.person),
             "people": await scrub(tx, order.person, now=now),
         }

@@ -50,7 +50,7 @@ def administration_routes(*, factors: Factors, tries: Tries) -> list[ControllerR
     @post(f"{_PERSON}/factors/reset", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
     async def reset_factors(
         request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, data: WithReason
-    ) -> Response[bytes]:
+    ) -> Response[FactorsReset]:
         """Remove all second factors of somebody who lost them, and end their sessions."""
 
         async def run(tx: Transaction) -> FactorsReset:
@@ -64,7 +64,7 @@ def administration_routes(*, factors: Factors, tries: Tries) -> list[ControllerR
     @post(f"{_PERSON}/unlock", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
     async def unlock_person(
         request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, data: WithReason
-    ) -> Response[bytes]:
+    ) -> Response[Unlocked]:
         """Give an account that was locked for everybody its tries back."""
 
         async def run(tx: Transaction) -> Unlocked:

@@ -180,7 +180,7 @@ def factor_routes(  # noqa: C901, PLR0915 - a list of handlers; none of them bra
     @post(_FACTORS, opt=_ENROLLING, status_code=201)
     async def start_factor(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal, data: NewFactor
-    ) -> Response[bytes]:
+    ) -> Response[FactorStarted]:
         """Begin to enrol an authenticator app."""
 
         async def run(tx: Transaction) -> FactorStarted:

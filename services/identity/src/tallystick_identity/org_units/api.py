@@ -61,7 +61,7 @@ def org_unit_routes(*, database: Database) -> list[ControllerRouterHandler]:
         return OrgUnitList(tuple(_view(unit) for unit in units))
 
     @post(_PATH, opt={"capability": Capability.ORG_UNITS_WRITE}, status_code=201)
-    async def add_unit(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewOrgUnit) -> Response[bytes]:
+    async def add_unit(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewOrgUnit) -> Response[OrgUnitView]:
         """Add a unit below one in reach."""
         if not is_slug(data.slug):
             raise InvalidInput(errors=[FieldError(f"must be {SLUG_RULE}", pointer="/slug")])

@@ -19,6 +19,7 @@ from tallystick_contracts.generated.identity import SessionEnd
 
 from tallystick_identity.errors import InvalidInput, UnknownReference
 from tallystick_identity.org_units.commands import in_reach
+from tallystick_identity.passwords.domain import IMPORTED_HASH
 from tallystick_identity.people.commands import Newcomer, People
 from tallystick_identity.people.domain import (
     MAX_EMAIL_LENGTH,
@@ -68,6 +69,7 @@ class ImportRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One person: ``org_unit`` is a path such as ``north/blue``, empty for the root; missing units are created.
 
     ``subtree`` says whether ``role`` covers the units below too; unless said it does so in the root unit only.
+    ``password_hash`` is taken over from another system, bcrypt of cost 12; it serves where the tenant has passwords.
     """
 
     org_unit: Annotated[str, msgspec.Meta(max_length=400)]
@@ -75,6 +77,7 @@ class ImportRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     display_name: Name
     role: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
     subtree: bool | None = None
+    password_hash: Annotated[str, msgspec.Meta(pattern=IMPORTED_HASH)] | None = None
 
 
 class ImportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,7 +157,7 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
     @post(_PEOPLE, opt={"capability": Capability.PEOPLE_WRITE}, status_code=201)
     async def create_person(
         request: Request[Any, Any, Any], tenant_scope: Scope, data: NewPersonRequest
-    ) -> Response[bytes]:
+    ) -> Response[PersonCreated]:
         """Create a person in an org unit."""
         home = OrgUnitId(data.org_unit_id or tenant_scope.root_unit)
         newcomer = _newcomer(data, home)
@@ -168,7 +171,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await perform(request, tenant_scope, run, status=201)
 
     @post("/api/v1/identity/imports", opt={"capability": Capability.PEOPLE_IMPORT}, status_code=201)
-    async def import_rows(request: Request[Any, Any, Any], tenant_scope: Scope, data: ImportRequest) -> Response[bytes]:
+    async def import_rows(
+        request: Request[Any, Any, Any], tenant_scope: Scope, data: ImportRequest
+    ) -> Response[ImportAnswer]:
         """Create up to 500 people with their org units and roles, all or none."""
         rows = check_rows([_row(row) for row in data.rows])
         async with database.transaction(tenant_scope) as tx:
@@ -213,7 +218,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await view(tenant_scope.tenant, row)
 
     @post(f"{_PEOPLE}/{{person_id:uuid}}/sessions/end", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
-    async def end_sessions(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def end_sessions(
+        request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID
+    ) -> Response[SessionsEnded]:
         """End every session of a person, on all devices."""
 
         async def run(tx: Transaction) -> SessionsEnded:
@@ -226,7 +233,9 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
         return await perform(request, tenant_scope, run)
 
     @delete(f"{_PEOPLE}/{{person_id:uuid}}", opt={"capability": Capability.PEOPLE_DELETE}, status_code=202)
-    async def delete_person(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def delete_person(
+        request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID
+    ) -> Response[PersonDeleted]:
         """Delete a person: sessions and grants end now, erasure follows. The body may say why: ``{"reason": "…"}``."""
         # `data` cannot be left out, this body can; what `request.json()` refuses in any body, it refuses in this one.
         reason = _reason(await request.json()) if await request.body() else None
@@ -246,7 +255,7 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
 
 def _row(row: ImportRow) -> Row:
     subtree = row.org_unit == "" if row.subtree is None else row.subtree
-    return Row(row.org_unit, row.email, row.display_name, row.role, subtree=subtree)
+    return Row(row.org_unit, row.email, row.display_name, row.role, subtree=subtree, password_hash=row.password_hash)
 
 
 def _newcomer(data: NewPersonRequest, home: OrgUnitId) -> Newcomer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -15,6 +15,7 @@ from tallystick_identity.errors import InvalidInput, UnknownReference
 from tallystick_identity.org_units.commands import create_unit
 from tallystick_identity.org_units.domain import PATH_RULE, is_path, missing_paths, parent_path
 from tallystick_identity.org_units.store import OrgUnit, all_units
+from tallystick_identity.passwords.store import import_hashes
 from tallystick_identity.people.commands import Newcomer
 from tallystick_identity.people.domain import InvalidEmailError, InvalidNameError, display_name, email_address
 from tallystick_identity.roles.commands import assign
@@ -40,6 +41,7 @@ class Row:
     display_name: str
     role: str | None
     subtree: bool = False
+    password_hash: str | None = None
 
 
 def check_rows(rows: Sequence[Row]) -> list[Row]:
@@ -61,7 +63,7 @@ def check_rows(rows: Sequence[Row]) -> list[Row]:
             errors.append(FieldError(str(error), pointer=f"/rows/{number}/display_name"))
         if row.org_unit and not is_path(row.org_unit):
             errors.append(FieldError(f"must be empty or {PATH_RULE}", pointer=f"/rows/{number}/org_unit"))
-        checked.append(Row(row.org_unit, email, name, row.role, subtree=row.subtree))
+        checked.append(replace(row, email=email, display_name=name))
     if errors:
         raise InvalidInput(errors=errors)
     return checked
@@ -127,6 +129,12 @@ async def import_people(
             for number, row in enumerate(rows)
         ],
     )
+    hashes = {
+        person.person: row.password_hash
+        for row, person in zip(rows, created, strict=True)
+        if row.password_hash is not None
+    }
+    await import_hashes(tx, hashes, now=tx.clock())
     imported = []
     for row, person in zip(rows, created, strict=True):
         home = units[row.org_unit]

@@ -35,7 +35,7 @@ def status_routes(*, people: People) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
     @post(f"{_PERSON}/disable", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
-    async def disable(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def disable(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[PersonStatus]:
         """Disable a person: all sessions end now, and nobody signs in as them until they are enabled again."""
 
         async def run(tx: Transaction) -> PersonStatus:
@@ -49,7 +49,7 @@ def status_routes(*, people: People) -> list[ControllerRouterHandler]:
         return await perform(request, tenant_scope, run)
 
     @post(f"{_PERSON}/enable", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
-    async def enable(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[bytes]:
+    async def enable(request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID) -> Response[PersonStatus]:
         """Enable a disabled person, who signs in anew; grants are as they were."""
 
         async def run(tx: Transaction) -> PersonStatus:

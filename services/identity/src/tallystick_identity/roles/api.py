@@ -151,7 +151,7 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         return RoleList(tuple(_role_view(role) for role in roles))
 
     @post(_ROLES, opt={"capability": Capability.ROLES_WRITE}, status_code=201)
-    async def add_role(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewRole) -> Response[bytes]:
+    async def add_role(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewRole) -> Response[RoleView]:
         """Create a role."""
         _require_tenant_wide(request, tenant_scope)
         _require_grantable(data.capabilities)
@@ -166,7 +166,7 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
     @put(f"{_ROLES}/{{role_id:uuid}}", opt={"capability": Capability.ROLES_WRITE})
     async def set_role(
         request: Request[Any, Any, Any], tenant_scope: Scope, role_id: UUID, data: RoleChange
-    ) -> Response[bytes]:
+    ) -> Response[RoleView]:
         """Set a role's capabilities; it holds from everybody's next request on."""
         _require_tenant_wide(request, tenant_scope)
         _require_grantable(data.capabilities)
@@ -189,7 +189,7 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         return GrantList(tuple(_grant_view(grant) for grant in grants))
 
     @post(_GRANTS, opt={"capability": Capability.GRANTS_WRITE}, status_code=201)
-    async def add_grant(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewGrant) -> Response[bytes]:
+    async def add_grant(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewGrant) -> Response[GrantView]:
         """Give a person a role in an org unit in reach."""
 
         async def run(tx: Transaction) -> GrantView:
@@ -200,7 +200,9 @@ def role_routes(  # noqa: C901 - a list of handlers; none of them branches much
         return await perform(request, tenant_scope, run, status=201)
 
     @delete(f"{_GRANTS}/{{grant_id:uuid}}", opt={"capability": Capability.GRANTS_WRITE}, status_code=200)
-    async def remove_grant(request: Request[Any, Any, Any], tenant_scope: Scope, grant_id: UUID) -> Response[bytes]:
+    async def remove_grant(
+        request: Request[Any, Any, Any], tenant_scope: Scope, grant_id: UUID
+    ) -> Response[GrantRevoked]:
         """Take a grant back."""
 
         async def run(tx: Transaction) -> GrantRevoked:

@@ -81,7 +81,7 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
             return KeyList(tuple(_view(key) for key in await keys_in_reach(tx)))
 
     @post(_KEYS, opt={"capability": Capability.SERVICE_KEYS_WRITE}, status_code=201)
-    async def add_key(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewKey) -> Response[bytes]:
+    async def add_key(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewKey) -> Response[KeyView]:
         """Make a key and show it, once: a repeated request gets the same answer without it."""
         key_id = new_id()
         token = KeyToken(tenant_scope.tenant, key_id, new_secret())
@@ -91,7 +91,7 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
             await create(tx, key)
             return _view(key)
 
-        response = await perform(request, tenant_scope, run, status=201)
+        response: Response[Any] = await perform(request, tenant_scope, run, status=201)
         if REPLAYED_HEADER not in response.headers:
             # After the commit, and beside the answer that is kept for repetitions: the key itself is stored nowhere.
             made = msgspec.json.decode(response.content, type=KeyView)
@@ -99,7 +99,7 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
         return response
 
     @delete(f"{_KEYS}/{{key_id:uuid}}", opt={"capability": Capability.SERVICE_KEYS_WRITE}, status_code=200)
-    async def remove_key(request: Request[Any, Any, Any], tenant_scope: Scope, key_id: UUID) -> Response[bytes]:
+    async def remove_key(request: Request[Any, Any, Any], tenant_scope: Scope, key_id: UUID) -> Response[KeyRevoked]:
         """Take a key back."""
 
         async def run(tx: Transaction) -> KeyRevoked:

@@ -127,7 +127,7 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         principal: Principal,
         session_ref: str,
         data: SessionName,
-    ) -> Response[bytes]:
+    ) -> Response[SessionName]:
         """Name one of one's own sessions."""
 
         async def run(tx: Transaction) -> SessionName:
@@ -142,7 +142,7 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
     @delete(f"{_OWN}/{{session_ref:str}}", opt={"capability": Capability.SESSION_OWN}, status_code=200)
     async def end_own(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal, session_ref: str
-    ) -> Response[bytes]:
+    ) -> Response[SessionsGone]:
         """End one of one's own sessions."""
 
         async def run(tx: Transaction) -> SessionsGone:
@@ -152,7 +152,9 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         return await perform(request, tenant_scope, run)
 
     @post(f"{_OWN}/end-others", opt={"capability": Capability.SESSION_OWN}, status_code=200)
-    async def end_others(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[bytes]:
+    async def end_others(
+        request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal
+    ) -> Response[SessionsGone]:
         """End all of one's own sessions but the one that asks."""
 
         async def run(tx: Transaction) -> SessionsGone:
@@ -179,7 +181,7 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
     @delete(f"{_PERSON}/{{session_ref:str}}", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
     async def end_of_person(
         request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, session_ref: str
-    ) -> Response[bytes]:
+    ) -> Response[SessionsGone]:
         """End one session of a person."""
 
         async def run(tx: Transaction) -> SessionsGone:

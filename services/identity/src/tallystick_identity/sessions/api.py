@@ -10,6 +10,7 @@ from litestar import Request, Response, get, post
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.introspection import INTROSPECT_PATH, Introspection, IntrospectionRequest
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.tokens import LIFETIME
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal
@@ -64,6 +65,12 @@ class ServiceToken(msgspec.Struct, frozen=True):
     expires_in: int
 
 
+class KeySet(msgspec.Struct, frozen=True):
+    """Public keys (RFC 7517), the one that signs now first."""
+
+    keys: tuple[dict[str, str], ...]
+
+
 def session_routes(  # noqa: C901 - a list of handlers; none of them branches much
     *,
     database: Database,
@@ -76,7 +83,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
-    @post(REFRESH_PATH, opt={"public": True}, status_code=204)
+    @post(REFRESH_PATH, opt={"public": True, REFUSES: (SessionOver,)}, status_code=204)
     async def refresh(request: Request[Any, Any, Any]) -> Response[None]:
         """Give a new session token and rotate the refresh cookie, which authenticates."""
         presented = parse_refresh_token(request.cookies.get(REFRESH_COOKIE, ""))
@@ -94,7 +101,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         opt={"capability": Capability.SESSION_OWN, "before_second_factor": True},
         status_code=200,
     )
-    async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[bytes]:
+    async def logout(request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal) -> Response[SignedOut]:
         """End the session that makes the request."""
 
         async def run(tx: Transaction) -> SignedOut:
@@ -104,8 +111,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
             return SignedOut("signed_out")
 
         response = await perform(request, tenant_scope, run)
-        for cookie in expired_cookies():
-            response.set_cookie(cookie)
+        response.cookies.extend(expired_cookies())
         return response
 
     @get("/api/v1/identity/me", opt={"capability": Capability.SESSION_OWN})
@@ -131,7 +137,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         """Tell another service what a session token is worth now."""
         return await introspector.authenticate(data.token)
 
-    @post("/oauth/token", opt={"public": True}, status_code=200)
+    @post("/oauth/token", opt={"public": True, REFUSES: (InvalidClient,)}, status_code=200)
     async def token(request: Request[Any, Any, Any]) -> ServiceToken:
         """Give one of our services a token for five minutes."""
         client = authenticated_client(request.headers.get("authorization", ""), clients)
@@ -142,8 +148,9 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         return ServiceToken(signer.issue_service(client), "Bearer", int(LIFETIME.total_seconds()))
 
     @get("/.well-known/jwks.json", opt={"public": True}, media_type="application/jwk-set+json")
-    async def keys() -> bytes:
+    async def keys() -> Response[KeySet]:
         """Return the public keys that session and service tokens are signed with."""
-        return signer.published
+        published: Response[Any] = Response(signer.published)
+        return published
 
     return [refresh, logout, me, introspect, token, keys]

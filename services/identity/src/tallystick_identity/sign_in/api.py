@@ -1,4 +1,7 @@
-"""Routes of sign-in: ask for a link, use it, and the two pages for it."""
+"""Routes of sign-in: ask for a mail, prove who one is, and the two pages for it.
+
+There are two public routes and no more (ADR 10), so what is asked and what is proved stand in their bodies.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,50 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
-from tallystick_chassis.http.pages import Pages
+from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.pages import HTML, Pages
 from tallystick_chassis.http.problems import FieldError
-from tallystick_chassis.http.route_limits import refuse_if_over
 
-from tallystick_identity.errors import InvalidInput, LinkNotAccepted
+from tallystick_identity.errors import (
+    CodeNotAccepted,
+    CodeRequired,
+    InvalidInput,
+    LinkNotAccepted,
+    PasswordNotAccepted,
+    PasswordsOff,
+)
+from tallystick_identity.passwords.domain import MAX_LENGTH
 from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
-from tallystick_identity.request_edge import origin_of, scope_before_sign_in
+from tallystick_identity.request_edge import visit_of
 from tallystick_identity.sessions.cookies import session_cookies
-from tallystick_identity.sign_in.commands import NO_TENANT, SignIn
-from tallystick_identity.sign_in.domain import LIFETIME, parse_link_id
+from tallystick_identity.sign_in.domain import LIFETIME, Purpose, parse_binding
 from tallystick_identity.tenants.domain import is_slug
-from tallystick_identity.tenants.store import tenant_by_slug
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
-    from tallystick_chassis.database import Database, DutyDatabase
+
+    from tallystick_identity.passwords.commands import Passwords
+    from tallystick_identity.passwords.sign_in import PasswordSignIn
+    from tallystick_identity.sign_in.commands import SignedIn
+    from tallystick_identity.sign_in.front_door import FrontDoor
 
 NONCE_COOKIE = "__Host-tally_login"
+DEVICE_COOKIE = "__Host-tally_device"
+_DEVICE_MAX_AGE_S = 90 * 24 * 60 * 60
+_ONE_PROOF = "Send one proof: a link, a code, an address with its password, or a link with a new password"
+_NOT_PROVED = (LinkNotAccepted, CodeRequired, CodeNotAccepted, PasswordNotAccepted, PasswordsOff)
+
+Slug = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Address = Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL_LENGTH)]
+Typed = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LENGTH)]
 
 
 class LoginRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who wants to sign in where; ``tenant`` is its slug."""
+    """Who wants a mail from where, and what for: to sign in or to set a password. ``tenant`` is its slug."""
 
-    tenant: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    email: Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL_LENGTH)]
+    tenant: Slug
+    email: Address
+    purpose: Literal["sign_in", "reset"] = "sign_in"
 
 
 class LoginAnswer(msgspec.Struct, frozen=True):
@@ -40,67 +62,83 @@ class LoginAnswer(msgspec.Struct, frozen=True):
     status: str = "sent_if_known"
 
 
-class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The two parts of a link's fragment."""
+class VerifyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One proof, of four.
 
-    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    token: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    The two parts of a link's fragment, with the mail's code where it was asked for in another browser; the code alone
+    where it was asked for in this one; ``tenant``, ``email`` and ``password``; or a link that is there to set a
+    password, with ``new_password``.
+    """
+
+    request_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
+    code: Annotated[str, msgspec.Meta(pattern=r"\A ?[0-9]{3} ?[0-9]{3} ?\Z")] | None = None
+    new_password: Typed | None = None
+    tenant: Slug | None = None
+    email: Address | None = None
+    password: Typed | None = None
 
 
 class VerifyAnswer(msgspec.Struct, frozen=True):
     """Who is signed in; the tokens are in cookies, never here.
 
-    ``second_factor`` says what the session must do before anything else: ``show`` one, or ``enrol`` one.
+    ``second_factor`` says what the session must do before anything else: ``show`` one, or ``enrol`` one. After a
+    password was set by mail nobody is signed in, and ``person`` is null.
     """
 
-    person: str
+    person: str | None
     second_factor: Literal["show", "enrol"] | None
 
 
 def sign_in_routes(
-    *, database: Database, duty: DutyDatabase, sign_in: SignIn, csrf_key: bytes
+    *, door: FrontDoor, by_password: PasswordSignIn, passwords: Passwords, csrf_key: bytes
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
     pages = Pages("tallystick_identity")
 
+    def answer(signed_in: SignedIn, *cookies: Cookie) -> Response[VerifyAnswer]:
+        need = signed_in.credentials.need
+        return Response(
+            VerifyAnswer(signed_in.person, None if need is None else need.value),
+            status_code=200,
+            cookies=[*session_cookies(signed_in.credentials, csrf_key=csrf_key), *cookies],
+        )
+
     @post("/api/v1/auth/login", opt={"public": True}, status_code=202)
     async def login(request: Request[Any, Any, Any], data: LoginRequest) -> Response[LoginAnswer]:
-        """Ask for a sign-in link by mail; the answer does not tell whether anybody has the address."""
-        try:
-            email = email_address(data.email)
-        except InvalidEmailError as error:
-            raise InvalidInput(errors=[FieldError(str(error), pointer="/email")]) from None
-        async with duty.duty() as connection:
-            tenant = await tenant_by_slug(connection, data.tenant)
-        async with database.transaction(scope_before_sign_in(request, tenant or NO_TENANT)) as tx:
-            asked = await sign_in.ask(tx, email=email, origin=origin_of(request))
-        # Raised after the commit: the count must stay.
-        refuse_if_over(asked.over, now_of=database)
-        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(asked.nonce or "")])
+        """Ask for a mail with a link and a code; the answer does not tell whether anybody has the address."""
+        visit, purpose = visit_of(request), Purpose(data.purpose)
+        binding = await door.ask(visit, slug=data.tenant, email=_email(data.email), purpose=purpose)
+        return Response(LoginAnswer(), status_code=202, cookies=[_nonce_cookie(str(binding))])
 
-    @post("/api/v1/auth/verify", opt={"public": True}, status_code=200)
+    @post("/api/v1/auth/verify", opt={"public": True, REFUSES: _NOT_PROVED}, status_code=200)
     async def verify(request: Request[Any, Any, Any], data: VerifyRequest) -> Response[VerifyAnswer]:
-        """Use a sign-in link, once, in the browser that asked for it."""
-        link = parse_link_id(data.request_id)
-        if link is None:
-            raise LinkNotAccepted
-        nonce = request.cookies.get(NONCE_COOKIE, "")
-        async with database.transaction(scope_before_sign_in(request, link.tenant)) as tx:
-            signed_in = await sign_in.use(tx, link, token=data.token, nonce=nonce, origin=origin_of(request))
-        # Raised after the commit: the record of the refusal must stay.
-        if signed_in is None:
-            raise LinkNotAccepted
-        cookies = session_cookies(signed_in.credentials, csrf_key=csrf_key)
-        need = signed_in.credentials.need
-        answer = VerifyAnswer(signed_in.person, None if need is None else need.value)
-        return Response(answer, status_code=200, cookies=[*cookies, _nonce_cookie("")])
+        """Prove who one is, by a link, a code or a password; or set a new password by a link. Each link works once."""
+        visit = visit_of(request)
+        binding = parse_binding(request.cookies.get(NONCE_COOKIE, ""))
+        match data.request_id, data.token, data.code, data.new_password, data.tenant, data.email, data.password:
+            case str(link), str(token), code, None, None, None, None:
+                signed_in = await door.follow_link(visit, request_id=link, token=token, code=code, binding=binding)
+                return answer(signed_in, _nonce_cookie(""))
+            case None, None, str(code), None, None, None, None:
+                return answer(await door.type_code(visit, code=code, binding=binding), _nonce_cookie(""))
+            case str(link), str(token), code, str(new), None, None, None:
+                await passwords.reset(visit, request_id=link, token=token, new=new, code=code, binding=binding)
+                return Response(VerifyAnswer(None, None), status_code=200, cookies=[_nonce_cookie("")])
+            case None, None, None, None, str(slug), str(email), str(password):
+                device = request.cookies.get(DEVICE_COOKIE, "")
+                signed_in, mark = await by_password.sign_in(
+                    visit, slug=slug, email=_email(email), password=password, device=device
+                )
+                return answer(signed_in, _cookie(DEVICE_COOKIE, str(mark), _DEVICE_MAX_AGE_S))
+        raise InvalidInput(_ONE_PROOF)
 
-    @get("/sign-in/{tenant:str}", opt={"public": True})
+    @get("/sign-in/{tenant:str}", opt={"public": True}, media_type=HTML)
     async def sign_in_page(tenant: str) -> Response[str]:
         """Show the form that asks for a link; the same for every name, whether there is such a tenant or not."""
         return pages.render("sign_in.html", tenant=tenant if is_slug(tenant) else "")
 
-    @get("/sign-in/{tenant:str}/verify", opt={"public": True})
+    @get("/sign-in/{tenant:str}/verify", opt={"public": True}, media_type=HTML)
     async def verify_page(tenant: str) -> Response[str]:
         """Show the page that a link leads to: its script posts the fragment, which no server log ever sees."""
         return pages.render("verify.html", tenant=tenant if is_slug(tenant) else "")
@@ -108,13 +146,16 @@ def sign_in_routes(
     return [login, verify, sign_in_page, verify_page]
 
 
+def _email(text: str) -> str:
+    try:
+        return email_address(text)
+    except InvalidEmailError as error:
+        raise InvalidInput(errors=[FieldError(str(error), pointer="/email")]) from None
+
+
 def _nonce_cookie(nonce: str) -> Cookie:
-    return Cookie(
-        NONCE_COOKIE,
-        value=nonce,
-        path="/",
-        max_age=int(LIFETIME.total_seconds()) if nonce else 0,
-        secure=True,
-        httponly=True,
-        samesite="lax",
-    )
+    return _cookie(NONCE_COOKIE, nonce, int(LIFETIME.total_seconds()) if nonce else 0)
+
+
+def _cookie(name: str, value: str, max_age_s: int) -> Cookie:
+    return Cookie(name, value=value, path="/", max_age=max_age_s, secure=True, httponly=True, samesite="lax")

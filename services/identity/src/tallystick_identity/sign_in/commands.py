@@ -1,4 +1,4 @@
-"""Ask for a link and use one.
+"""Ask for a link and use one, or the code that was mailed with it.
 
 Asking does the same work and says the same for a known address, an unknown one, and a tenant that does not exist. No
 secret is made here: the worker makes it as it sends the mail.
@@ -6,13 +6,13 @@ secret is made here: the worker makes it as it sends the mail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
 from nacl.public import PublicKey, SealedBox
-from tallystick_chassis.budgets import LINK_RECIPIENT
+from tallystick_chassis.budgets import CODE_ACCOUNT, LINK_RECIPIENT, RESET_RECIPIENT
 from tallystick_chassis.http.route_limits import record_exceeded
 from tallystick_chassis.ids import TenantId, new_id, new_secret
 from tallystick_chassis.rate_limits import Charge
@@ -24,7 +24,17 @@ from tallystick_identity.people.domain import blind_index
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.sessions.commands import MAGIC_LINK
 from tallystick_identity.sign_in import store
-from tallystick_identity.sign_in.domain import LIFETIME, LinkId, judge, secret_hash
+from tallystick_identity.sign_in.domain import (
+    LIFETIME,
+    Binding,
+    LinkId,
+    LoginRequest,
+    Purpose,
+    Shown,
+    code_hash,
+    judge,
+    secret_hash,
+)
 from tallystick_identity.tenants.store import slug_of
 
 if TYPE_CHECKING:
@@ -49,22 +59,39 @@ ASK_ROUTE: Final = "POST /api/v1/auth/login"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What became of a request for a link: the nonce that binds it to the browser, or the budget that is spent."""
+    """What became of a request for a link: the cookie that binds it to the browser, or the budget that is spent."""
 
-    nonce: str | None
+    binding: Binding | None
     over: tuple[Spent, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A link was good: who it was, and what the browser is given."""
+    """A proof was good: who it was, and what the browser is given."""
 
     person: str
     credentials: Credentials
 
 
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What a browser presents: the nonce of its cookie, the link's secret, the typed code; whatever it has."""
+
+    nonce: str | None = None
+    token: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is presented is good; the request's row is locked until the transaction ends, and not used yet."""
+
+    request: LoginRequest
+    person: PersonRow
+
+
 class SignIn:
-    """The commands of sign-in, with what they need."""
+    """The commands of sign-in by mail, with what they need. ``code_key`` is 32 bytes."""
 
     def __init__(self, *, sealer: Sealer, sessions: Sessions, blind_index_key: bytes, limiter: RateLimiter) -> None:
         self._limiter = limiter
@@ -72,58 +99,101 @@ class SignIn:
         self._sessions = sessions
         self._blind_index_key = blind_index_key
 
-    async def ask(self, tx: Transaction, *, email: str, origin: Origin) -> Asked:
+    async def ask(self, tx: Transaction, *, email: str, origin: Origin, purpose: Purpose = Purpose.SIGN_IN) -> Asked:
         """Store a request for a link, unless the address has had its three of the hour.
 
         Counted alike for an address that nobody has, in a tenant that does not exist too, so that it tells nothing.
         What is over the budget voids no earlier link.
         """
         index = blind_index(self._blind_index_key, tx.scope.tenant, email)
-        spent = await self._limiter.count(tx, [Charge(LINK_RECIPIENT, index.hex())])
+        budget = LINK_RECIPIENT if purpose is Purpose.SIGN_IN else RESET_RECIPIENT
+        spent = await self._limiter.count(tx, [Charge(budget, index.hex())])
         over = [one for one in spent if one.is_over]
         if over:
             if await slug_of(tx) is not None:
                 await record_exceeded(tx, self._sealer, over, route=ASK_ROUTE, address=origin.ip)
             return Asked(None, tuple(over))
-        nonce = new_secret()
+        binding = Binding(LinkId(tx.scope.tenant, new_id()), new_secret())
         event_id = new_id()
         now = tx.clock()
         await store.insert_request(
             tx,
             store.NewRequest(
-                id=new_id(),
+                id=binding.link.request,
                 email_index=index,
-                nonce_hash=secret_hash(nonce),
+                nonce_hash=secret_hash(binding.nonce),
                 event_id=event_id,
                 sealed_email=await self._sealed(tx, event_id, "email", email),
                 sealed_ip=await self._sealed(tx, event_id, "ip", origin.ip),
                 created_at=now,
                 expires_at=now + LIFETIME,
+                purpose=purpose,
             ),
         )
-        return Asked(nonce, ())
+        return Asked(binding, ())
 
-    async def use(self, tx: Transaction, link: LinkId, *, token: str, nonce: str, origin: Origin) -> SignedIn | None:
-        """Use a link once; ``None`` when it is refused, for a reason that only the record knows.
+    async def use(
+        self, tx: Transaction, link: LinkId, presented: Presented, *, origin: Origin
+    ) -> SignedIn | MagicLinkRejection:
+        """Use a link or its code once and open a session, or say why not; the refusal is recorded in ``tx``."""
+        accepted = await self.check(tx, link, presented, origin=origin, purpose=Purpose.SIGN_IN)
+        if isinstance(accepted, MagicLinkRejection):
+            return accepted
+        person = accepted.person
+        await store.consume(tx, link.request, now=tx.clock())
+        await self._record_use(tx, link, person, origin)
+        credentials = await self._sessions.open(tx, person, amr=MAGIC_LINK, origin=origin)
+        return SignedIn(person.person, credentials)
+
+    async def check(
+        self, tx: Transaction, link: LinkId, presented: Presented, *, origin: Origin, purpose: Purpose
+    ) -> Accepted | MagicLinkRejection:
+        """Judge what is presented and record a refusal; a wrong code is counted. Nothing is used up yet.
 
         The request's row is locked first, so of two at once exactly one wins.
         """
-        now = tx.clock()
-        request, links = await store.find_locked(tx, link.request)
-        refusal = judge(request, links, token_hash=secret_hash(token), nonce_hash=secret_hash(nonce), now=now)
+        request, mails = await store.find_locked(tx, link.request)
+        if request is not None and request.purpose is not purpose:
+            request = None
+        shown = self._hashed(link, presented)
+        refusal = judge(request, mails, replace(shown, code_hash=None), now=tx.clock())
+        if request is not None and refusal is not None and shown.code_hash is not None:
+            refusal = await self._count_code(tx, request, judge(request, mails, shown, now=tx.clock()))
         person = None
         if request is not None and request.person is not None:
             person = await find_by_ref(tx, request.person)
         if refusal is None and (person is None or not person.is_active):
             refusal = MagicLinkRejection.UNKNOWN
-        if refusal is not None or person is None:
-            known = None if request is None else link
-            await self._record_refusal(tx, known, refusal or MagicLinkRejection.UNKNOWN, origin)
+        if refusal is not None or person is None or request is None:
+            reason = refusal or MagicLinkRejection.UNKNOWN
+            await self._record_refusal(tx, None if request is None else link, reason, origin)
+            return reason
+        return Accepted(request, person)
+
+    async def _count_code(
+        self, tx: Transaction, request: LoginRequest, refusal: MagicLinkRejection | None
+    ) -> MagicLinkRejection | None:
+        """Count a code, for the account's day and, when it is wrong, for its request; a right one gives the day back.
+
+        A code is judged while its request's row is locked, and an account has one such row: nobody tries two at once.
+        """
+        if refusal not in {None, MagicLinkRejection.WRONG_CODE}:
+            return refusal
+        charges = [Charge(CODE_ACCOUNT, request.email_index.hex())]
+        (day,) = await self._limiter.count(tx, charges)
+        if refusal is None and not day.is_over:
+            await self._limiter.forget(tx, charges)
             return None
-        await store.consume(tx, link.request, now=now)
-        await self._record_use(tx, link, person, origin)
-        credentials = await self._sessions.open(tx, person, amr=MAGIC_LINK, origin=origin)
-        return SignedIn(person.person, credentials)
+        await store.count_code(tx, request.id)
+        return MagicLinkRejection.WRONG_CODE
+
+    def _hashed(self, link: LinkId, presented: Presented) -> Shown:
+        nonce, token, code = presented.nonce, presented.token, presented.code
+        return Shown(
+            nonce_hash=None if nonce is None else secret_hash(nonce),
+            token_hash=None if token is None else secret_hash(token),
+            code_hash=None if code is None else code_hash(self._blind_index_key, link.request, code),
+        )
 
     async def _sealed(self, tx: Transaction, event_id: UUID, field: str, value: str) -> bytes | None:
         sealed = await self._seal(tx, event_id, field, value)

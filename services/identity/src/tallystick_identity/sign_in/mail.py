@@ -1,11 +1,13 @@
 """The worker's part of sign-in: make the secret, mail it, and forget it.
 
-Only the SHA-256 of a secret is ever stored, so no link lies in an outbox, a queue or a backup. A mail that may not have
-gone out is sent again with another secret; all secrets of the newest request are good until one is used.
+Only the SHA-256 of a secret and a keyed hash of a code are ever stored, so neither lies in an outbox, a queue or a
+backup. A mail that may not have gone out is sent again with another secret and another code; all of the newest request
+are good until one is used.
 """
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -19,13 +21,19 @@ from tallystick_chassis.ids import TenantId, new_secret
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.common import Sealed
-from tallystick_contracts.generated.identity import LoginFailed, LoginFailure, MagicLinkRequested
+from tallystick_contracts.generated.identity import (
+    LoginFailed,
+    LoginFailure,
+    MagicLinkRequested,
+    PasswordResetRequested,
+)
 
 from tallystick_identity.people.store import find_by_email
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.sign_in import store
-from tallystick_identity.sign_in.domain import LinkId, secret_hash
-from tallystick_identity.tenants.store import slug_of
+from tallystick_identity.sign_in.domain import CODE_DIGITS, LinkId, Mailed, Purpose, code_hash, secret_hash
+from tallystick_identity.sign_in.letters import SUBJECTS, letter
+from tallystick_identity.tenants.store import has_passwords, slug_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -54,6 +62,8 @@ class Mail:
     correlation: str
     recipient: str
     link: str
+    code: str
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +86,14 @@ class LinkMailer:
         duty: DutyDatabase,
         private_data: PrivateData,
         postbox: Postbox,
+        code_key: bytes,
         clock: Clock,
         log: Log,
     ) -> None:
         self._database = database
         self._duty = duty
         self._private = private_data
+        self._code_key = code_key
         self._postbox = postbox
         self._clock = clock
         self._log = log
@@ -122,31 +134,38 @@ class LinkMailer:
                 return None
             if pending.attempts == 1:
                 await self._record_request(tx, pending)
-            person = await find_by_email(tx, pending.email_index)
+            person = None
+            if pending.purpose is Purpose.SIGN_IN or await has_passwords(tx):
+                person = await find_by_email(tx, pending.email_index)
             address = None
             if person is not None:
                 address = await self._private.email(tenant, person.person, person.email_ciphertext)
             if person is None or address is None:
                 await self._record_unknown(tx, pending, now)
                 return None
-            secret = new_secret()
-            await store.add_link(tx, request, person=person.person, token_hash=secret_hash(secret))
+            secret, code = new_secret(), f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}d}"
+            mailed = Mailed(secret_hash(secret), code_hash(self._code_key, request, code))
+            await store.add_link(tx, request, person=person.person, mailed=mailed)
         link = f"{self._postbox.public_url}/sign-in/{slug}/verify#{LinkId(tenant, request)}.{secret}"
-        return Mail(tenant, request, scope.correlation, address, link)
+        if pending.purpose is Purpose.RESET:
+            link += ".reset"
+        return Mail(tenant, request, scope.correlation, address, link, code, pending.purpose)
 
     async def _record_request(self, tx: Transaction, pending: store.PendingMail) -> None:
         def sealed(kept: bytes | None) -> Sealed | None:
             return None if kept is None else msgspec.json.decode(kept, type=Sealed)
 
-        requested = MagicLinkRequested(
-            request_id=str(pending.id), email=sealed(pending.sealed_email), ip=sealed(pending.sealed_ip)
-        )
-        await tx.append(f"magic_link-{pending.id}", 0, [EventDraft(requested, id=pending.event_id)])
+        is_reset = pending.purpose is Purpose.RESET
+        kind: type[MagicLinkRequested | PasswordResetRequested]
+        kind = PasswordResetRequested if is_reset else MagicLinkRequested
+        requested = kind(request_id=str(pending.id), email=sealed(pending.sealed_email), ip=sealed(pending.sealed_ip))
+        stream = f"password_reset-{pending.id}" if is_reset else f"magic_link-{pending.id}"
+        await tx.append(stream, 0, [EventDraft(requested, id=pending.event_id)])
 
     async def _record_unknown(self, tx: Transaction, pending: store.PendingMail, now: datetime) -> None:
         # The address stands, sealed, in the request's event under the same correlation id.
         failed = LoginFailed(reason=LoginFailure.UNKNOWN_PERSON)
-        if pending.attempts == 1:
+        if pending.attempts == 1 and pending.purpose is Purpose.SIGN_IN:
             await tx.append(f"login-{pending.id}", 0, [EventDraft(failed)])
         await store.mark_done(tx, pending.id, now=now)
 
@@ -168,16 +187,13 @@ class LinkMailer:
         message = EmailMessage()
         message["From"] = self._postbox.sender
         message["To"] = mail.recipient
-        message["Subject"] = "Your sign-in link"
+        message["Subject"] = SUBJECTS[mail.purpose]
         message["Date"] = format_datetime(self._clock())
         message["Message-ID"] = make_msgid(domain=self._postbox.sender.rpartition("@")[2])
         message["Auto-Submitted"] = "auto-generated"
         message[CORRELATION_HEADER] = mail.correlation
         message.set_content(
-            "Somebody, hopefully you, asked to sign in.\n\n"
-            "Open this link in the browser you asked from. It works once, for ten minutes:\n\n"
-            f"{mail.link}\n\n"
-            "If it was not you, do nothing: without this link nobody gets in.\n",
+            letter(mail.purpose, link=mail.link, code=mail.code),
             # Quoted-printable would break the link over lines; 8bit keeps it whole for people and programs.
             cte="8bit",
         )

@@ -9,11 +9,12 @@ from uuid import UUID
 from sqlalchemy import text
 from tallystick_chassis.ids import TenantId
 
-from tallystick_identity.sign_in.domain import LoginRequest
+from tallystick_identity.sign_in.domain import LoginRequest, Mailed, Purpose
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
     from tallystick_chassis.transaction import Transaction
 
@@ -30,6 +31,7 @@ class NewRequest:
     sealed_ip: bytes | None
     created_at: datetime
     expires_at: datetime
+    purpose: Purpose = Purpose.SIGN_IN
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +44,20 @@ class PendingMail:
     sealed_email: bytes | None
     sealed_ip: bytes | None
     attempts: int
+    purpose: Purpose
 
 
 # One request at a time for each address, so that of two at once one is the newer.
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(encode(cast(:email_index as bytea), 'hex'), 0))")
 _SUPERSEDE = text(
     "update identity.login_requests set superseded_at = :now "
-    "where tenant_id = :tenant and email_index = :email_index and superseded_at is null and consumed_at is null"
+    "where tenant_id = :tenant and email_index = :email_index and purpose = :purpose "
+    "and superseded_at is null and consumed_at is null"
 )
 _INSERT = text(
     "insert into identity.login_requests (tenant_id, id, email_index, nonce_hash, event_id, sealed_email, sealed_ip, "
-    "correlation, created_at, expires_at, next_attempt_at) values (:tenant, :id, :email_index, :nonce_hash, :event_id, "
-    ":sealed_email, :sealed_ip, :correlation, :created_at, :expires_at, :created_at)"
+    "correlation, created_at, expires_at, next_attempt_at, purpose) values (:tenant, :id, :email_index, :nonce_hash, "
+    ":event_id, :sealed_email, :sealed_ip, :correlation, :created_at, :expires_at, :created_at, :purpose)"
 )
 _WAITING = text(
     "select tenant_id, id from identity.login_requests "
@@ -64,18 +68,22 @@ _CORRELATION = text("select correlation from identity.login_requests where tenan
 _CLAIM = text(
     "update identity.login_requests set attempts = attempts + 1, next_attempt_at = :next_attempt_at "
     "where tenant_id = :tenant and id = :id and done_at is null and superseded_at is null and next_attempt_at <= :now "
-    "returning id, email_index, event_id, sealed_email, sealed_ip, attempts"
+    "returning id, email_index, event_id, sealed_email, sealed_ip, attempts, purpose"
 )
 _SET_PERSON = text("update identity.login_requests set person = :person where tenant_id = :tenant and id = :id")
 _ADD_LINK = text(
-    "insert into identity.magic_links (tenant_id, request_id, token_hash) values (:tenant, :id, :token_hash)"
+    "insert into identity.magic_links (tenant_id, request_id, token_hash, code_hash) "
+    "values (:tenant, :id, :token_hash, :code_hash)"
 )
 _DONE = text("update identity.login_requests set done_at = :now where tenant_id = :tenant and id = :id")
 _FIND_LOCKED = text(
-    "select id, nonce_hash, expires_at, person, superseded_at, consumed_at from identity.login_requests "
-    "where tenant_id = :tenant and id = :id for update"
+    "select id, nonce_hash, expires_at, person, superseded_at, consumed_at, code_tries, purpose, email_index "
+    "from identity.login_requests where tenant_id = :tenant and id = :id for update"
 )
-_LINKS = text("select token_hash from identity.magic_links where tenant_id = :tenant and request_id = :id")
+_LINKS = text("select token_hash, code_hash from identity.magic_links where tenant_id = :tenant and request_id = :id")
+_COUNT_CODE = text(
+    "update identity.login_requests set code_tries = code_tries + 1 where tenant_id = :tenant and id = :id"
+)
 _CONSUME = text("update identity.login_requests set consumed_at = :now where tenant_id = :tenant and id = :id")
 _EXPIRED_TENANTS = text("select distinct tenant_id from identity.login_requests where expires_at < :before")
 _PRUNE = text("delete from identity.login_requests where tenant_id = :tenant and expires_at < :before")
@@ -84,11 +92,16 @@ _ERASE = text(
 )
 
 
+def _values(row: Row[Any]) -> tuple[Any, ...]:
+    return tuple(row)
+
+
 async def insert_request(tx: Transaction, request: NewRequest) -> None:
-    """Store a request; every older one for the same address is void from now on."""
+    """Store a request; every older one for the same address and purpose is void from now on."""
     tenant = tx.scope.tenant
     await tx.execute(_LOCK, {"email_index": request.email_index})
-    await tx.execute(_SUPERSEDE, {"tenant": tenant, "email_index": request.email_index, "now": request.created_at})
+    older = {"email_index": request.email_index, "purpose": request.purpose.value}
+    await tx.execute(_SUPERSEDE, {"tenant": tenant, "now": request.created_at, **older})
     await tx.execute(
         _INSERT,
         {
@@ -102,6 +115,7 @@ async def insert_request(tx: Transaction, request: NewRequest) -> None:
             "correlation": tx.scope.correlation,
             "created_at": request.created_at,
             "expires_at": request.expires_at,
+            "purpose": request.purpose.value,
         },
     )
 
@@ -126,14 +140,17 @@ async def claim_request(
             _CLAIM, {"tenant": tx.scope.tenant, "id": request, "now": now, "next_attempt_at": next_attempt_at}
         )
     ).first()
-    return None if row is None else PendingMail(*tuple(row))
+    if row is None:
+        return None
+    identifier, index, event_id, email, ip, attempts, purpose = _values(row)
+    return PendingMail(identifier, index, event_id, email, ip, attempts, Purpose(purpose))
 
 
-async def add_link(tx: Transaction, request: UUID, *, person: str, token_hash: bytes) -> None:
-    """Store the hash of a secret that is about to be mailed, and whom it will sign in."""
+async def add_link(tx: Transaction, request: UUID, *, person: str, mailed: Mailed) -> None:
+    """Store the hashes of a secret and a code that are about to be mailed, and whom they will sign in."""
     common: dict[str, Any] = {"tenant": tx.scope.tenant, "id": request}
     await tx.execute(_SET_PERSON, common | {"person": person})
-    await tx.execute(_ADD_LINK, common | {"token_hash": token_hash})
+    await tx.execute(_ADD_LINK, common | {"token_hash": mailed.token_hash, "code_hash": mailed.code_hash})
 
 
 async def mark_done(tx: Transaction, request: UUID, *, now: datetime) -> None:
@@ -141,14 +158,30 @@ async def mark_done(tx: Transaction, request: UUID, *, now: datetime) -> None:
     await tx.execute(_DONE, {"tenant": tx.scope.tenant, "id": request, "now": now})
 
 
-async def find_locked(tx: Transaction, request: UUID) -> tuple[LoginRequest | None, list[bytes]]:
-    """Return the request, locked until the transaction ends, and the hashes of the secrets mailed for it."""
+async def find_locked(tx: Transaction, request: UUID) -> tuple[LoginRequest | None, list[Mailed]]:
+    """Return the request, locked until the transaction ends, and what is stored of the mails sent for it."""
     parameters = {"tenant": tx.scope.tenant, "id": request}
     row = (await tx.execute(_FIND_LOCKED, parameters)).first()
     if row is None:
         return None, []
-    links = (await tx.execute(_LINKS, parameters)).scalars()
-    return LoginRequest(*tuple(row)), [bytes(one) for one in links]
+    identifier, nonce_hash, expires_at, person, superseded_at, consumed_at, tries, purpose, index = _values(row)
+    found = LoginRequest(
+        id=identifier,
+        nonce_hash=nonce_hash,
+        expires_at=expires_at,
+        person=person,
+        superseded_at=superseded_at,
+        consumed_at=consumed_at,
+        code_tries=tries,
+        purpose=Purpose(purpose),
+        email_index=index,
+    )
+    return found, [Mailed(*tuple(mail)) for mail in await tx.execute(_LINKS, parameters)]
+
+
+async def count_code(tx: Transaction, request: UUID) -> None:
+    """Count a wrong code for a locked request."""
+    await tx.execute(_COUNT_CODE, {"tenant": tx.scope.tenant, "id": request})
 
 
 async def consume(tx: Transaction, request: UUID, *, now: datetime) -> None:

@@ -1,7 +1,8 @@
 """Tries at a secret: counted before they are made, for a person and address, and for the person from everywhere.
 
 Whoever is over answers exactly as a wrong secret does. The lock is on the pair first, so that a stranger's guesses
-shut the stranger out and not the owner at another address (AC-02).
+shut the stranger out and not the owner at another address (AC-02); and a browser in which the owner has signed in
+before has tries of its own, so that many strangers together do not either (ADR 47).
 """
 
 from __future__ import annotations
@@ -42,10 +43,14 @@ SPRAY_ROUTE: Final = "POST /api/v1/auth/verify"
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Whose secret is tried: ``index`` is the address's blind index; nobody may have it."""
+    """Whose secret is tried: ``index`` is the address's blind index; nobody may have it.
+
+    ``device`` names the browser, when it has signed in to this account before.
+    """
 
     index: bytes
     person: PersonRow | None
+    device: str | None = None
 
 
 class Tries:
@@ -56,8 +61,14 @@ class Tries:
         self._sealer = sealer
 
     async def is_password_locked(self, tx: Transaction, account: Account, origin: Origin) -> bool:
-        """Count a try at an account's password; say whether it is one too many."""
-        return await self._is_locked(tx, _password_charges(account, origin), account.person, origin)
+        """Count a try at an account's password; say whether it is one too many.
+
+        What is too many for its pair is not counted for the account: one stranger alone cannot spend that.
+        """
+        for charge in _password_charges(account, origin):
+            if await self._is_locked(tx, [charge], account.person, origin):
+                return True
+        return False
 
     async def is_factor_locked(self, tx: Transaction, person: PersonRow, origin: Origin) -> bool:
         """Count a try at a person's second factor; say whether it is one too many."""
@@ -150,6 +161,9 @@ class Tries:
 
 def _password_charges(account: Account, origin: Origin) -> list[Charge]:
     index = account.index.hex()
+    if account.device is not None:
+        # A browser that its owner has used spends tries of its own: whatever strangers do, it has its five.
+        return [Charge(FAILURES_PAIR, f"{index} device {account.device}")]
     return [Charge(FAILURES_PAIR, f"{index} {counted_as(origin.ip)}"), Charge(FAILURES_ACCOUNT, index)]
 
 

@@ -21,8 +21,14 @@ _INSERT_DIRECTORY = text(
     "insert into identity.directory_tenants (tenant_id, slug, name) values (:tenant, :slug, :name)"
 )
 _BY_SLUG = text("select tenant_id from identity.tenants where slug = :slug")
+_ALL = text("select tenant_id from identity.tenants order by tenant_id")
 _SLUGS = text("select slug from identity.tenants order by slug")
 _HAS_DAY_KEY = text("select exists (select from identity.tenant_keys where tenant_id = :tenant)")
+_PASSWORDS = text("select passwords from identity.tenants where tenant_id = :tenant")
+_SET_PASSWORDS = text(
+    "update identity.tenants set passwords = :passwords where tenant_id = :tenant and passwords <> :passwords "
+    "returning tenant_id"
+)
 _SLUG = text("select slug from identity.tenants where tenant_id = :tenant")
 
 
@@ -44,6 +50,11 @@ async def tenant_by_slug(duty: AsyncConnection, slug: str) -> TenantId | None:
     return None if found is None else TenantId(found)
 
 
+async def all_tenants(duty: AsyncConnection) -> list[TenantId]:
+    """Return every tenant's id, for the operator's commands."""
+    return [TenantId(tenant) for tenant in (await duty.execute(_ALL)).scalars()]
+
+
 async def all_slugs(duty: AsyncConnection) -> list[str]:
     """Return every tenant's slug, for the operator's commands."""
     return list((await duty.execute(_SLUGS)).scalars())
@@ -57,3 +68,14 @@ async def slug_of(tx: Transaction) -> str | None:
 async def has_day_key(tx: Transaction) -> bool:
     """Say whether the tenant has a sealing key of the day."""
     return bool((await tx.execute(_HAS_DAY_KEY, {"tenant": tx.scope.tenant})).scalar_one())
+
+
+async def has_passwords(tx: Transaction) -> bool:
+    """Say whether people of the scope's tenant may sign in by password; they may not where there is no such tenant."""
+    return bool((await tx.execute(_PASSWORDS, {"tenant": tx.scope.tenant})).scalar_one_or_none())
+
+
+async def set_passwords(tx: Transaction, *, passwords: bool) -> bool:
+    """Let the tenant's people sign in by password, or not; ``False`` when that was so already."""
+    result = await tx.execute(_SET_PASSWORDS, {"tenant": tx.scope.tenant, "passwords": passwords})
+    return result.first() is not None

@@ -16,12 +16,14 @@ from litestar import MediaType, Request, Response, get, post
 from litestar.params import Parameter
 from litestar.response import Stream
 from tallystick_chassis.http.commands import perform
+from tallystick_chassis.http.openapi import ALSO, REFUSES
+from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import ConcurrencyError
 from tallystick_contracts.capabilities import Capability
 from tallystick_tlog import VerifierKey
 
-from tallystick_ledger.errors import EntryNotFound, LogDropped, NotExported, NotReady
+from tallystick_ledger.errors import EntryNotFound, LogDropped, NotExported, NotReady, RangeNotSatisfiable
 from tallystick_ledger.exports.commands import create_export, record_download
 from tallystick_ledger.exports.preparing import LINES_AT_ONCE
 from tallystick_ledger.exports.ranges import Span, wanted
@@ -50,6 +52,10 @@ FILES: Final = (ENTRIES, CHECKPOINT, VKEY)
 NDJSON: Final = "application/x-ndjson"
 _RETRY_AFTER_S: Final = 2
 _EXPORT: Final = {"capability": Capability.LEDGER_EXPORT}
+_FILE: Final = {
+    ALSO: {HTTPStatus.OK: (NDJSON,), HTTPStatus.PARTIAL_CONTENT: (NDJSON,), HTTPStatus.NOT_MODIFIED: ()},
+    REFUSES: (RangeNotSatisfiable, LogDropped, NotExported),
+}
 
 
 class NewExport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,8 +102,8 @@ def export_routes(
             sha256=None if file.sha256 is None else file.sha256.hex(),
         )
 
-    @post(f"{BASE}/exports", opt={**_EXPORT, "step_up": True}, status_code=201)
-    async def create(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewExport) -> Response[bytes]:
+    @post(f"{BASE}/exports", opt=_EXPORT | {"step_up": True, REFUSES: (LogDropped, NotFound)}, status_code=201)
+    async def create(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewExport) -> Response[ExportView]:
         """Export a log at its present size; the compliance log will say so."""
 
         async def run(tx: Transaction) -> ExportView:
@@ -105,7 +111,7 @@ def export_routes(
 
         return await perform(request, tenant_scope, run, status=201)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/export", opt=_EXPORT)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/export", opt=_EXPORT | {REFUSES: (LogDropped, NotExported)})
     async def newest(tenant_scope: Scope, log_id: UUID) -> ExportView:
         """Say where the log's newest export is, and whether it is ready."""
         async with database.transaction(tenant_scope) as tx:
@@ -116,14 +122,16 @@ def export_routes(
             raise NotExported
         return view(log, file)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/export/{{size:int}}/{{name:str}}", opt=_EXPORT)
+    @get(
+        f"{BASE}/logs/{{log_id:uuid}}/export/{{size:int}}/{{name:str}}", opt=_EXPORT | _FILE, media_type=MediaType.TEXT
+    )
     async def download(
         request: Request[Any, Any, Any],
         tenant_scope: Scope,
         log_id: UUID,
         size: Annotated[int, Parameter(ge=1, lt=2**53)],
         name: Annotated[str, Parameter(max_length=40)],
-    ) -> Response[str] | Stream:
+    ) -> Response[str]:
         """Give one of the export's files; of the entries also a range, to go on with. Fetching them is recorded."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -156,7 +164,7 @@ def _etag(log: Log, head: SignedHead) -> str:
 
 async def _entries(  # noqa: PLR0917 - one request's parts, handed on
     request: Request[Any, Any, Any], database: Database, scope: Scope, log: Log, file: ExportFile, head: SignedHead
-) -> Response[str] | Stream:
+) -> Response[Any]:
     """Answer with the entries or a range of them: recorded first, then streamed."""
     if file.length is None:
         raise NotReady(headers={"Retry-After": str(_RETRY_AFTER_S)})

@@ -10,13 +10,15 @@ from uuid import UUID
 import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.params import Parameter, QueryParameter
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.registry import REGISTRY
 from tallystick_tlog import leaf_hash, to_base64
 
+from tallystick_ledger.errors import LogDropped, LogFrozen
 from tallystick_ledger.logs.domain import LogKey
-from tallystick_ledger.reading.caching import FRESH, IMMUTABLE, answer
+from tallystick_ledger.reading.caching import FRESH, IMMUTABLE, TAGGED, answer
 from tallystick_ledger.reading.proofs import consistency_proof, inclusion_proof, tlog_proof
 from tallystick_ledger.reading.store import (
     find_public,
@@ -40,6 +42,8 @@ MAX_ENTRIES: Final = 200
 
 _PUBLIC_TYPES: Final = tuple(sorted({kind.type for kind in REGISTRY if kind.public}))
 _READ: Final = {"capability": Capability.LEDGER_READ}
+_PROOF: Final = {"capability": Capability.PROOF_READ, REFUSES: (LogDropped, LogFrozen)}
+_TAGGED: Final = _READ | TAGGED | {REFUSES: (LogDropped, LogFrozen)}
 
 AnyRequest = Request[Any, Any, Any]
 Seq = Annotated[int, Parameter(ge=0, lt=2**53)]
@@ -137,8 +141,8 @@ def reading_routes(
             found = await list_logs(tx)
         return LogList(tuple(_log_view(log, vkey_of(log)) for log in found))
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_READ)
-    async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[bytes]:
+    @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_TAGGED, media_type=MediaType.TEXT)
+    async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[str]:
         """Give the newest checkpoint, or the one signed at ``size``, as a signed note."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
@@ -147,10 +151,10 @@ def reading_routes(
         caching = IMMUTABLE if size else FRESH
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/entries", opt=_READ)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/entries", opt=_TAGGED)
     async def entries(
         request: AnyRequest, tenant_scope: Scope, log_id: UUID, start: Seq = 0, limit: Limit = 50
-    ) -> Response[bytes]:
+    ) -> Response[EntryPage]:
         """Give entries in order from ``start``."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -158,18 +162,18 @@ def reading_routes(
         page = EntryPage(tuple(entry_view(line) for line in lines), log.size)
         return answer(request, msgspec.json.encode(page))
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/entries/{{seq:int}}", opt=_READ)
-    async def entry(request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq) -> Response[bytes]:
+    @get(f"{BASE}/logs/{{log_id:uuid}}/entries/{{seq:int}}", opt=_TAGGED)
+    async def entry(request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq) -> Response[EntryView]:
         """Give one entry."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             found = await get_line(tx, log, seq)
         return answer(request, msgspec.json.encode(entry_view(found)), caching=IMMUTABLE)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_READ)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_TAGGED)
     async def inclusion(
         request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None
-    ) -> Response[bytes]:
+    ) -> Response[InclusionProof]:
         """Prove that an entry is in the log at ``size`` (now, if not said)."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -179,14 +183,14 @@ def reading_routes(
         proof = InclusionProof(log.origin, seq, at, to_base64(leaf_hash(line.line)), _base64(hashes))
         return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if size else FRESH)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_READ)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_TAGGED)
     async def consistency(
         request: AnyRequest,
         tenant_scope: Scope,
         log_id: UUID,
         from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
         to: Size = None,
-    ) -> Response[bytes]:
+    ) -> Response[ConsistencyProof]:
         """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
@@ -195,7 +199,7 @@ def reading_routes(
         proof = ConsistencyProof(log.origin, from_, at, _base64(hashes))
         return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if to else FRESH)
 
-    @get(f"{BASE}/public-entries/{{tenant:uuid}}/{{event_id:uuid}}", opt={"capability": Capability.PROOF_READ})
+    @get(f"{BASE}/public-entries/{{tenant:uuid}}/{{event_id:uuid}}", opt=_PROOF)
     async def public_entry(tenant_scope: Scope, tenant: UUID, event_id: UUID) -> PublicEntry:  # noqa: ARG001 - the scope is made from the tenant
         """Give a public event's entry and proof to the service that shows it to the world."""
         async with database.transaction(tenant_scope) as tx:

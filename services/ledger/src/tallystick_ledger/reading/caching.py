@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from litestar import Response
+from tallystick_chassis.http.openapi import ALSO
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,9 @@ FRESH: Final = "private, no-cache"
 
 JSON: Final = "application/json"
 
+TAGGED: Final = {ALSO: {HTTPStatus.NOT_MODIFIED: ()}}
+"""Option of a route whose answer carries a tag, for its description."""
+
 
 def etag_of(content: bytes) -> str:
     """Return a strong entity tag: 128 bits of the content's SHA-256, in quotation marks."""
@@ -37,7 +41,7 @@ def answer(
     media_type: str = JSON,
     caching: str = FRESH,
     headers: Mapping[str, str] | None = None,
-) -> Response[bytes]:
+) -> Response[Any]:  # the bytes are what the route's own annotation says
     """Return ``content`` with its tag, or 304 without it if the client names that tag (RFC 9110 §13.1.2)."""
     etag = etag_of(content)
     kept = {**(headers or {}), "ETag": etag, "Cache-Control": caching}

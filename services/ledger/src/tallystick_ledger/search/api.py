@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
+from tallystick_chassis.http.openapi import ALSO
 from tallystick_chassis.http.problems import FieldError, Unavailable, ValidationFailed
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
@@ -57,7 +59,7 @@ class SearchBehind(Unavailable):
 def search_routes(database: Database) -> list[ControllerRouterHandler]:
     """Return the route."""
 
-    @get(f"{BASE}/entries", opt=_READ)
+    @get(f"{BASE}/entries", opt=_READ | {ALSO: {HTTPStatus.OK: (NDJSON,), HTTPStatus.NOT_MODIFIED: ()}})
     async def search(  # noqa: PLR0917 - one parameter of the query each
         request: Request[Any, Any, Any],
         tenant_scope: Scope,
@@ -72,7 +74,7 @@ def search_routes(database: Database) -> list[ControllerRouterHandler]:
         order: Order = Order.OLDEST,
         after: Annotated[str | None, Parameter(max_length=200)] = None,
         limit: Limit = 100,
-    ) -> Response[bytes] | Stream:
+    ) -> Response[SearchPage]:
         """Find entries of all logs, in the units in reach, by any of these at once; none: all of them.
 
         With ``Accept: application/x-ndjson`` every page comes at once, as the lines that are hashed.
@@ -96,7 +98,10 @@ def search_routes(database: Database) -> list[ControllerRouterHandler]:
             pages = _pages(database, tenant_scope, asked, place)
             # The first page before the first byte: what is wrong shows as a problem, not as a broken answer.
             first = await anext(pages, b"")
-            return Stream(_all(first, pages), media_type=NDJSON, headers={"Cache-Control": "private, no-store"})
+            lines: Response[Any] = Stream(
+                _all(first, pages), media_type=NDJSON, headers={"Cache-Control": "private, no-store"}
+            )
+            return lines
         async with database.transaction(tenant_scope) as tx:
             found, complete = await find_entries(tx, asked, after=place, limit=limit + 1)
         page = found[:limit]

@@ -15,13 +15,14 @@ import msgspec
 from litestar import MediaType, Request, Response, get, put
 from litestar.params import Parameter
 from tallystick_chassis.http.commands import perform
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.topology import ServiceName
 from tallystick_tlog import ENTRIES_LEVEL
 
-from tallystick_ledger.errors import LogNotFound, TileNotFound
-from tallystick_ledger.reading.caching import answer
+from tallystick_ledger.errors import LogDropped, LogFrozen, LogNotFound, TileNotFound
+from tallystick_ledger.reading.caching import TAGGED, answer
 from tallystick_ledger.reading.store import get_checkpoint, get_log
 from tallystick_ledger.tiles.commands import set_publication
 from tallystick_ledger.tiles.queries import read_tile_name, tile_content
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
 BASE: Final = "/api/v1/ledger"
 OPEN: Final = "/open/logs"
 GZIP: Final = "gzip"
+OCTETS: Final = "application/octet-stream"
 
 _READ: Final = {"capability": Capability.LEDGER_READ}
 _PUBLIC: Final = {"public": True}
+_CHECKPOINT: Final = _PUBLIC | TAGGED | {REFUSES: (LogFrozen,)}
+_TILE: Final = TAGGED | {REFUSES: (LogDropped,)}
 _FULL_AGE_S: Final = 365 * 24 * 3600
 _PARTIAL_AGE_S: Final = 300
 """A partial tile never changes either, but is soon of no use."""
@@ -81,14 +85,14 @@ def tile_routes(
 
 
 def _auditor_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[ControllerRouterHandler]:
-    @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ, media_type=MediaType.TEXT)
     async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
         """Give the log's verifier key, as a line."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
         return Response(vkey_of(log) + "\n", media_type=MediaType.TEXT)
 
-    @get(f"{BASE}/logs/{{log_id:uuid}}/tile/{{name:path}}", opt=_READ)
+    @get(f"{BASE}/logs/{{log_id:uuid}}/tile/{{name:path}}", opt=_READ | _TILE, media_type=OCTETS)
     async def tile(
         request: Request[Any, Any, Any], tenant_scope: Scope, log_id: UUID, name: TileName
     ) -> Response[bytes]:
@@ -119,7 +123,7 @@ def _publication_routes(database: Database, public_url: str) -> list[ControllerR
     @put(f"{BASE}/logs/{{log_id:uuid}}/publication", opt={"capability": Capability.LEDGER_PUBLISH, "step_up": True})
     async def set_open(
         request: Request[Any, Any, Any], tenant_scope: Scope, log_id: UUID, data: Publication
-    ) -> Response[bytes]:
+    ) -> Response[PublicationView]:
         """Publish the log's checkpoint and hash tiles, or stop; the compliance log will say so."""
 
         async def run(tx: Transaction) -> PublicationView:
@@ -142,8 +146,8 @@ def _open_routes(
             raise LogNotFound
         return Scope.for_duty(tenant, ServiceName.LEDGER)
 
-    @get(f"{OPEN}/{{log_id:uuid}}/checkpoint", opt=_PUBLIC)
-    async def open_checkpoint(request: Request[Any, Any, Any], log_id: UUID) -> Response[bytes]:
+    @get(f"{OPEN}/{{log_id:uuid}}/checkpoint", opt=_CHECKPOINT, media_type=MediaType.TEXT)
+    async def open_checkpoint(request: Request[Any, Any, Any], log_id: UUID) -> Response[str]:
         """Give a published log's newest checkpoint."""
         async with database.transaction(await open_scope(log_id)) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
@@ -152,14 +156,14 @@ def _open_routes(
         caching = f"public, max-age={_CHECKPOINT_AGE_S}"
         return answer(request, found.note.encode(), media_type=MediaType.TEXT, caching=caching)
 
-    @get(f"{OPEN}/{{log_id:uuid}}/vkey", opt=_PUBLIC)
+    @get(f"{OPEN}/{{log_id:uuid}}/vkey", opt=_PUBLIC, media_type=MediaType.TEXT)
     async def open_vkey(log_id: UUID) -> Response[str]:
         """Give a published log's verifier key, as a line."""
         async with database.transaction(await open_scope(log_id)) as tx:
             log = await get_log(tx, log_id, dropped_too=True)
         return Response(vkey_of(log) + "\n", media_type=MediaType.TEXT)
 
-    @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC)
+    @get(f"{OPEN}/{{log_id:uuid}}/tile/{{name:path}}", opt=_PUBLIC | _TILE, media_type=OCTETS)
     async def open_tile(request: Request[Any, Any, Any], log_id: UUID, name: TileName) -> Response[bytes]:
         """Give a published log's tile of hashes; its entries are not public."""
         if read_tile_name(f"tile{name}").level == ENTRIES_LEVEL:
@@ -182,7 +186,7 @@ def _tile_response(
 ) -> Response[bytes]:
     age_s = _FULL_AGE_S if tile.is_full else _PARTIAL_AGE_S
     caching = f"{shared}, max-age={age_s}, immutable"
-    return answer(request, content, media_type="application/octet-stream", caching=caching, headers=headers)
+    return answer(request, content, media_type=OCTETS, caching=caching, headers=headers)
 
 
 def _accepts_gzip(accepted: str) -> bool:

@@ -1,0 +1,1 @@
+"""Passwords, where a tenant wants them."""

@@ -1,0 +1,226 @@
+"""A process that is killed before any one statement of a sign-in leaves nothing half done.
+
+Each flow is run again and again, cut off before its first statement, its second, and so on, until it gets through. What
+a cut-off run left must be what was there before; and the very same proof must then still be good.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event, text
+from tallystick_chassis.budgets import FAILURES_ACCOUNT, FAILURES_PAIR, LINK_RECIPIENT
+from tallystick_chassis.ids import new_id
+from tallystick_contracts.generated.identity import MagicLinkRejection
+from tallystick_identity.request_edge import Origin, Visit
+from tallystick_identity.sign_in.commands import Presented
+from tallystick_identity.sign_in.domain import Purpose, parse_binding
+from tallystick_identity.tenants.commands import set_sign_in_policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from tallystick_identity.sign_in.domain import Binding
+
+    from conftest import Identity, Link, StartIdentity, Tenant
+
+GOOD, OTHER = "correct horse battery staple", "a parrot on a unicycle"
+VISIT = Visit(Origin("203.0.113.9", "Test"), correlation=new_id().hex)
+STATE = (
+    "select count(*), max(token_version) from identity.people",
+    "select count(*), count(ended_at) from identity.sessions",
+    "select count(*), count(consumed_at), sum(code_tries) from identity.login_requests",
+    "select count(*), max(hash), max(set_at::text) from identity.passwords",
+    "select count(*) from identity.events",
+)
+
+pytestmark = [pytest.mark.control("EV-21d"), pytest.mark.control("AC-06")]
+
+
+class Killed(BaseException):
+    """The process is gone: no handler catches this."""
+
+
+class Guillotine:
+    """Cuts a run off before its ``at``-th statement, on whichever connection."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._seen = 0
+        self._armed = False
+
+    @contextmanager
+    def armed(self, at: int) -> Iterator[None]:
+        self.at, self._seen, self._armed = at, 0, True
+        try:
+            yield
+        finally:
+            self._armed = False
+
+    def __call__(self, *_statement: object) -> None:
+        if self._armed:
+            self._seen += 1
+            if self._seen >= self.at:
+                raise Killed
+
+
+@pytest.fixture
+async def identity(identity_with: StartIdentity) -> AsyncIterator[Identity]:
+    limits = {FAILURES_PAIR.name: 10_000, FAILURES_ACCOUNT.name: 10_000, LINK_RECIPIENT.name: 100}
+    async with identity_with(limits) as running:
+        yield running
+
+
+@pytest.fixture
+def guillotine(identity: Identity) -> Iterator[Guillotine]:
+    knife = Guillotine()
+    engines = [one.engine.sync_engine for one in (identity.runtime.database, identity.parts.keys._database)]
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", knife)
+        event.listen(engine, "commit", knife)
+    yield knife
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", knife)
+        event.remove(engine, "commit", knife)
+
+
+async def state(identity: Identity, tenant: Tenant) -> list[object]:
+    async with identity.transaction(tenant.id) as tx:
+        return [tuple((await tx.execute(text(one))).one()) for one in STATE]
+
+
+async def cut_everywhere(
+    identity: Identity, tenant: Tenant, guillotine: Guillotine, run: Callable[[], Awaitable[object]]
+) -> int:
+    """Cut ``run`` off before each statement, then let it through; return how many places there were."""
+    before = await state(identity, tenant)
+    for at in range(1, 400):
+        try:
+            with guillotine.armed(at):
+                await run()
+        except Killed:
+            assert await state(identity, tenant) == before, f"cut off before statement {at}"
+        else:
+            assert await state(identity, tenant) != before
+            return at - 1
+    pytest.fail("it never gets through")
+
+
+async def asked(identity: Identity, tenant: Tenant, purpose: str = "sign_in") -> tuple[Link, Binding]:
+    client = identity.client()
+    link = await identity.link_for(client, tenant, purpose=purpose)
+    binding = parse_binding(client.cookies["__Host-tally_login"])
+    assert binding is not None
+    return link, binding
+
+
+async def with_password(identity: Identity) -> Tenant:
+    tenant = await identity.new_tenant()
+    async with identity.transaction(tenant.id) as tx:
+        await set_sign_in_policy(tx, passwords=True)
+    link, binding = await asked(identity, tenant, "reset")
+    await identity.parts.passwords.reset(VISIT, **link.body, new=GOOD, binding=binding)
+    return tenant
+
+
+@pytest.mark.control("EV-21a")
+async def test_a_link(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await identity.new_tenant()
+    link, binding = await asked(identity, tenant)
+    door = identity.parts.door
+    places = await cut_everywhere(
+        identity, tenant, guillotine, lambda: door.follow_link(VISIT, **link.body, binding=binding)
+    )
+    assert places > 10
+    assert len(await identity.events(tenant.id, "identity.session.created")) == 1
+
+
+@pytest.mark.control("X-02")
+async def test_a_code(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await identity.new_tenant()
+    link, binding = await asked(identity, tenant)
+    door = identity.parts.door
+    run = cut_everywhere(identity, tenant, guillotine, lambda: door.type_code(VISIT, code=link.code, binding=binding))
+    assert await run > 10
+
+
+@pytest.mark.control("AC-01")
+async def test_a_password(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await with_password(identity)
+    by_password = identity.parts.by_password
+
+    async def sign_in() -> object:
+        return await by_password.sign_in(VISIT, slug=tenant.slug, email=tenant.admin_email, password=GOOD)
+
+    assert await cut_everywhere(identity, tenant, guillotine, sign_in) > 15
+
+
+async def test_a_new_password_by_mail(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await with_password(identity)
+    link, binding = await asked(identity, tenant, "reset")
+    passwords = identity.parts.passwords
+    reset = cut_everywhere(
+        identity, tenant, guillotine, lambda: passwords.reset(VISIT, **link.body, new=OTHER, binding=binding)
+    )
+    assert await reset > 15
+    assert len(await identity.events(tenant.id, "identity.password.reset_completed")) == 2
+
+
+async def test_a_changed_password(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await with_password(identity)
+    link, binding = await asked(identity, tenant)
+    signed_in = await identity.parts.door.follow_link(VISIT, **link.body, binding=binding)
+    passwords, session = identity.parts.passwords, signed_in.credentials.session_ref
+
+    async def change() -> object:
+        return await passwords.change(VISIT.scope(tenant.id), session, new=OTHER, current=GOOD, origin=VISIT.origin)
+
+    assert await cut_everywhere(identity, tenant, guillotine, change) > 15
+    assert len(await identity.events(tenant.id, "identity.password.changed")) == 1
+
+
+async def test_asking_for_a_mail(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await identity.new_tenant()
+    door = identity.parts.door
+
+    async def ask() -> object:
+        return await door.ask(VISIT, slug=tenant.slug, email=tenant.admin_email, purpose=Purpose.SIGN_IN)
+
+    assert await cut_everywhere(identity, tenant, guillotine, ask) > 3
+
+
+async def test_sending_a_mail(identity: Identity, guillotine: Guillotine) -> None:
+    """A mail may go out twice; its request is recorded once, and the last one's link is good."""
+    tenant = await identity.new_tenant()
+    client = identity.client()
+    assert (await identity.ask_for_link(client, tenant, tenant.admin_email)).status_code == 202
+    for at in range(1, 60):
+        identity.clock.ahead += timedelta(seconds=6)
+        try:
+            with guillotine.armed(at):
+                await identity.send_mail()
+        except Killed:
+            continue
+        break
+    assert at > 5
+    link = [one for one in identity.links() if one.slug == tenant.slug][-1]
+    assert len(await identity.events(tenant.id, "identity.magic_link.requested")) == 1
+    assert (await identity.verify(client, **link.body)).status_code == 200
+
+
+async def test_a_wrong_code_is_counted_or_not_answered(identity: Identity, guillotine: Guillotine) -> None:
+    tenant = await identity.new_tenant()
+    link, binding = await asked(identity, tenant)
+    wrong = f"{(int(link.code.replace(' ', '')) + 1) % 10**6:06d}"
+    sign_in, scope = identity.parts.door._sign_in, VISIT.scope(tenant.id)
+
+    async def try_it() -> object:
+        async with identity.runtime.database.transaction(scope) as tx:
+            said = await sign_in.use(tx, binding.link, Presented(binding.nonce, code=wrong), origin=VISIT.origin)
+        assert said is MagicLinkRejection.WRONG_CODE
+        return said
+
+    assert await cut_everywhere(identity, tenant, guillotine, try_it) > 5

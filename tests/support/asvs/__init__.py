@@ -1,0 +1,1 @@
+"""The ASVS map: what it says, and whether the tests that it names passed."""
