@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+# Helm is Go in this process. Its collector stops all of its threads several times a render, which on a busy machine
+# takes seconds; the variable is read when the library is loaded.
+os.environ.setdefault("GOGC", "800")
+
 from helm_python import _native
 from helm_python.chart import Chart, lint
 from helm_python.errors import HelmError
