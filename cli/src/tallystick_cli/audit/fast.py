@@ -8,15 +8,16 @@ Decoding lines and encoding them again gives the same bytes exactly when they ar
 and RFC 8785 agree. They agree on ASCII text and integers within ±(2^53-1); all else is left to the replay.
 """
 
+from functools import lru_cache
 from hashlib import sha256
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from tallystick_tlog import MAX_INTEGER, MAX_LINE_BYTES, CompactRange, is_origin, is_recorded
 
 from tallystick_cli.audit.dropped import dropped_in
-from tallystick_cli.audit.key_history import MARKS
+from tallystick_cli.audit.key_history import TYPES as ROTATIONS
 
 _Text = Annotated[str, Meta(min_length=1)]
 _OptionalText = _Text | UnsetType
@@ -49,11 +50,14 @@ class _Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown
     v: Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 
 
-class _Line(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+_Log = TypeVar("_Log", bound=str)
+
+
+class _Line(msgspec.Struct, Generic[_Log], frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
     """An entry; fields stand in canonical order."""
 
     event: _Event
-    log: str
+    log: _Log
     prev: bytes
     recorded: str
     seq: _Count
@@ -61,7 +65,12 @@ class _Line(msgspec.Struct, frozen=True, gc=False, kw_only=True, forbid_unknown_
     v: Literal[1]
 
 
-_decode_lines: Final = msgspec.json.Decoder(_Line).decode_lines
+@lru_cache(maxsize=16)
+def _decoder(log: str) -> msgspec.json.Decoder[_Line[str]]:
+    """Return what decodes the entries of one log, and refuses another's."""
+    return msgspec.json.Decoder(_Line[Literal[log]])  # type: ignore[valid-type]  # made for one log
+
+
 _encode_lines: Final = msgspec.json.Encoder(order="deterministic").encode_lines
 
 
@@ -89,14 +98,20 @@ class Digest(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
 
 
+class _Run(msgspec.Struct, gc=False):
+    """Consecutive numbers of a source, from ``first`` to before ``next``."""
+
+    source: str
+    first: int
+    next: int
+
+
 def digest(data: bytes, log: str) -> Digest | None:
     """Check whole lines of one log; None if anything is wrong, odd, or beyond this function."""
     if not is_origin(log) or not data.isascii() or not data.endswith(b"\n"):
         return None
-    if any(mark in data for mark in MARKS):
-        return None  # a rotation's signatures are the replay's to check
     try:
-        entries = _decode_lines(data)
+        entries = _decoder(log).decode_lines(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     lines = data.split(b"\n")
@@ -112,7 +127,6 @@ def digest(data: bytes, log: str) -> Digest | None:
         or len(entries[0].prev) != len(leaves[0])
         or [entry.prev for entry in entries[1:]] != leaves[:-1]
         or [entry.seq for entry in entries] != list(range(start, start + count))
-        or [entry.log for entry in entries].count(log) != count
         or sorted(times) != times
         or not all(map(is_recorded, dict.fromkeys(times)))
         or series is None
@@ -125,22 +139,30 @@ def digest(data: bytes, log: str) -> Digest | None:
     return Digest(tree, entries[0].prev, leaves[-1], times[0], times[-1], series, dropped)
 
 
-def _series(entries: list[_Line]) -> tuple[Series, ...] | None:
-    """Collect each source's numbers by aggregate; None if one has a gap or a type has no aggregate."""
-    # First and last number of a source's aggregate; the types of an aggregate share one pair.
-    pairs: dict[tuple[str, str], list[int]] = {}
-    by_type: dict[tuple[str, str], list[int]] = {}
+def _series(entries: list[_Line[str]]) -> tuple[Series, ...] | None:
+    """Collect each source's numbers by aggregate; None if one has a gap, a type has no aggregate, or a key rotates.
+
+    The signatures of a rotation are the replay's to check.
+    """
+    # First and last number of a source's aggregate, and the source; the types of an aggregate share one of these.
+    runs: dict[tuple[str, str], _Run] = {}
+    by_type: dict[str, _Run] = {}
     for entry in entries:
-        event, number = entry.event, entry.source_seq
-        pair = by_type.get((event.source, event.type))
-        if pair is None:
-            service, _, rest = event.type.partition(".")
-            aggregate = rest.partition(".")[0]
-            if not service or not aggregate:
+        event = entry.event
+        run = by_type.get(event.type)
+        if run is None or run.source != event.source:
+            aggregate = _aggregate(event.type)
+            if aggregate is None:
                 return None
-            pair = pairs.setdefault((event.source, aggregate), [number, number - 1])
-            by_type[event.source, event.type] = pair
-        if number != pair[1] + 1:
+            run = runs.setdefault((event.source, aggregate), _Run(event.source, entry.source_seq, entry.source_seq))
+            by_type[event.type] = run
+        if entry.source_seq != run.next:
             return None
-        pair[1] = number
-    return tuple(Series(*key, first, last) for key, (first, last) in pairs.items())
+        run.next += 1
+    return tuple(Series(*key, run.first, run.next - 1) for key, run in runs.items())
+
+
+def _aggregate(event_type: str) -> str | None:
+    service, _, rest = event_type.partition(".")
+    aggregate = rest.partition(".")[0]
+    return aggregate if service and aggregate and event_type not in ROTATIONS else None

@@ -6,10 +6,8 @@ from typing import Final
 import msgspec
 from tallystick_tlog import KeyHistory, RotationError, VerifierKey
 
-MARKS: Final = (b'"ledger.key.rotated"', b'"ledger.audit_key.rotated"')
-"""What a line has that holds a rotation; others may have it too."""
-
 TYPES: Final = frozenset({"ledger.key.rotated", "ledger.audit_key.rotated"})
+"""Events that hold a rotation."""
 
 
 class KeyUse(msgspec.Struct, frozen=True):
