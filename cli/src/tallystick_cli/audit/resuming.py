@@ -14,7 +14,8 @@ TRIES: Final = 6
 """So often in a row a download is gone on with without one more byte; the pauses add up to 6 s."""
 
 _FIRST_PAUSE_S: Final = 0.2
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
 Open = Callable[[Mapping[str, str]], AbstractContextManager[HTTPResponse]]
 """Asks for the file with more headers.
@@ -42,7 +43,7 @@ class ResumingStream:
         # Without a strong tag nobody can say that the rest is the rest of the same file.
         if headers.get("Accept-Ranges") == "bytes" and etag.startswith('"'):
             self._etag = etag
-        if (length := headers.get("Content-Length", "")).isdecimal():
+        if _LENGTH.fullmatch(length := headers.get("Content-Length", "")):
             self._length = int(length)
         return self
 
