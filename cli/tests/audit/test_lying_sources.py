@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tallystick_cli.audit import drive
+from tallystick_cli.audit import drive, pace
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.present import Service
 from tallystick_cli.audit.reconcile import reconcile
@@ -114,6 +115,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(*header)
         self.end_headers()
         try:
+            while self.server.drips and len(data) > 1:
+                self.wfile.write(data[:1])
+                data = data[1:]
+                time.sleep(0.02)
             self.wfile.write(data)
         except OSError:
             self.close_connection = True
@@ -127,6 +132,7 @@ class Server(ThreadingHTTPServer):
 
     files: dict[str, list[bytes]]
     headers: tuple[tuple[str, str], ...] = ()
+    drips: bool = False
 
     def __init__(self) -> None:
         """Listen somewhere."""
@@ -213,6 +219,18 @@ def test_a_length_that_is_none_is_no_stack_trace(server: Server, run: Run, expor
     server.give(export(3))
     server.headers = (("Content-Length", length), ("Accept-Ranges", "bytes"), ("ETag", '"1"'), ("Connection", "close"))
     assert run("audit", "verify", server.url, "--key", KEY).exit_code in {0, 2}
+
+
+@pytest.mark.control("EV-23")
+def test_a_server_that_gives_a_byte_now_and_then_does_not_keep_an_audit_waiting(
+    server: Server, run: Run, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "GRACE_S", 0.2)
+    server.give(export(3))
+    server.drips = True
+    said = run("audit", "monitor", server.url, "--key", KEY, "--state", tmp_path / "seen", "--once")
+    assert said.exit_code == 2
+    assert "the server gave" in said.stderr
 
 
 ESCAPES = "\x1b[2J\x9b31m\u202e"
