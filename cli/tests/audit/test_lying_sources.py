@@ -96,6 +96,22 @@ def test_a_kept_log_that_is_gone_is_told_of_even_if_one_log_is_left(export: Expo
     assert "not here" not in run("audit", "verify", f"{folder / 'two'}/", "--since", kept).stderr
 
 
+@pytest.mark.parametrize("origin", [".", ".."])
+def test_a_log_named_like_a_folder_above_is_kept_below_all_the_same(
+    export: Export, run: Run, chain: Chain, tmp_path: Path, origin: str
+) -> None:
+    folder = export(chain([(event(0), {"source_seq": 1})], origin), signer=Signer(origin, SEED))
+    own = tmp_path / "auditor" / "checkpoint"
+    own.parent.mkdir()
+    own.write_text("my own")
+    kept = own.parent / "kept"
+    assert run("audit", "verify", folder, "--keep", kept).exit_code == 0
+    assert own.read_text() == "my own"
+    assert [file.name for file in own.parent.iterdir() if file.is_file()] == ["checkpoint"]
+    assert [item.is_dir() for item in kept.iterdir()] == [True]
+    assert "were not read again" in run("audit", "verify", folder, "--since", kept).stdout
+
+
 class Handler(BaseHTTPRequestHandler):
     """Serves files from memory; a name's second answer may differ from its first."""
 

@@ -85,8 +85,9 @@ def load_log(folder: Path, origin: str) -> KeptLog | None:
 
 
 def log_folder(folder: Path, origin: str) -> Path:
-    """Say where a log's kept files lie."""
-    return folder / quote(origin, safe="")
+    """Say where a log's kept files lie: in a folder of this one, whatever the log calls itself."""
+    name = quote(origin, safe="")
+    return folder / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
 def keep(folder: Path, note: bytes, replay: Replay) -> None:
