@@ -47,7 +47,7 @@ class NoFeeds:
 
     async def read(self, tenant: UUID, source: str, aggregate: str, after: int) -> FeedPage:
         """Fail: a measure that asks is not the one that was meant."""
-        raise NotImplementedError((tenant, source, aggregate, after))
+        raise NotImplementedError((tenant, source, aggregate, after))  # there is no source to ask
 
 
 async def make_tables(databases: Databases, ca_file: Path) -> None:

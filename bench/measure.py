@@ -1,5 +1,6 @@
 """What a measure gives."""
 
+import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -49,5 +50,10 @@ def result(
         ratio=round(ratio, 3),
         goal=goal,
         met=met,
-        command=f"make bench only={name}",
+        command=" ".join([*_settings(), f"make bench only={name}"]),
     )
+
+
+def _settings() -> list[str]:
+    """Name the settings that the measure was taken with, where they are not the defaults."""
+    return [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("TALLY_BENCH_")]

@@ -40,10 +40,13 @@ from tallystick_cli.stack.temporary import Databases, RunningServers, running_se
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.topology import EPOCH_SUBJECT, ServiceName
 from tallystick_ledger.app import SERVICE
+from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.mark import Head
+from tallystick_ledger.logs.domain import origin_of
 from tallystick_ledger.reading.api import BASE, InclusionProof
 from tallystick_tlog import to_base64, verify_inclusion
 
-from bench.append import BATCH, batches, connect, fill, ledger_writer, make_tables
+from bench.append import BATCH, PREFIX, batches, connect, fill, ledger_writer, make_tables
 from bench.append_one_log import append_ahead
 from bench.measure import Measure, Result, result
 from bench.revocation import bus_of
@@ -157,6 +160,9 @@ async def _make_log(databases: Databases, ca_file: Path, tenant: TenantId, entri
         "select log_id, root from ledger.checkpoints where tenant_id = $1 and size = $2", tenant, entries
     )
     await superuser.close()
+    # As the writer would have: what is not marked is not remembered by whoever reads.
+    folder = Path(databases.environment(ServiceName.LEDGER)["TALLY_HIGH_WATER_FOLDER"])
+    await FileHighWater(folder).raise_to({origin_of(PREFIX, tenant, None): Head(entries, root)})
     return log, root
 
 

@@ -37,6 +37,10 @@ class Stored:
         return naive(node)
 
 
+async def all_marked(_: str) -> int:
+    return len(LEAVES)
+
+
 def naive(node: NodeId) -> bytes:
     first = node.index << node.level
     return fold_perfect(LEAVES[first : first + (1 << node.level)])
@@ -48,7 +52,7 @@ def log_of(size: int, log_id: object = None) -> Any:
 
 @given(st.lists(st.integers(1, len(LEAVES)), min_size=1, max_size=4), st.data())
 async def test_every_subtree_is_the_naive_one_while_the_log_grows(sizes: list[int], data: st.DataObject) -> None:
-    reader, stored, log_id = Subtrees(), Stored(), uuid4()
+    reader, stored, log_id = Subtrees(all_marked), Stored(), uuid4()
     for size in sorted(sizes):
         start = data.draw(st.integers(0, size - 1))
         nodes = set(perfect_subtrees(start, size))
@@ -56,7 +60,7 @@ async def test_every_subtree_is_the_naive_one_while_the_log_grows(sizes: list[in
 
 
 async def test_what_was_read_once_is_not_read_again_and_a_grown_tile_is() -> None:
-    reader, stored, log_id = Subtrees(), Stored(), uuid4()
+    reader, stored, log_id = Subtrees(all_marked), Stored(), uuid4()
     for size, asked in ((300, 1), (300, 1), (301, 2), (512, 3)):
         await reader.read(stored, log_of(size, log_id), {NodeId(0, 299)})
         assert stored.asked == asked
@@ -66,14 +70,24 @@ async def test_what_was_read_once_is_not_read_again_and_a_grown_tile_is() -> Non
 
 async def test_the_least_recent_tiles_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subtrees, "MOST_REMEMBERED", 2)
-    reader, stored, log = Subtrees(), Stored(), log_of(1_024)
+    reader, stored, log = Subtrees(all_marked), Stored(), log_of(1_024)
     for leaf, asked in ((0, 1), (256, 2), (0, 2), (512, 3), (0, 3), (256, 4)):
         await reader.read(stored, log, {NodeId(0, leaf)})
         assert stored.asked == asked
 
 
+async def test_what_is_not_marked_yet_is_read_anew_for_a_restored_log_may_grow_otherwise() -> None:
+    async def marked(_: str) -> int:
+        return 512
+
+    reader, stored, log = Subtrees(marked), Stored(), log_of(600)
+    for leaf, asked in ((300, 1), (300, 1), (599, 2), (599, 3)):
+        await reader.read(stored, log, {NodeId(0, leaf)})
+        assert stored.asked == asked
+
+
 async def test_a_hash_that_is_not_there_is_said_and_not_remembered() -> None:
-    reader, log = Subtrees(), log_of(600)
+    reader, log = Subtrees(all_marked), log_of(600)
     for _ in range(2):
         with pytest.raises(LedgerStateError, match="lacks hashes of level 0"):
             await reader.read(Stored(missing=NodeId(0, 520)), log, {NodeId(0, 599)})
@@ -82,4 +96,4 @@ async def test_a_hash_that_is_not_there_is_said_and_not_remembered() -> None:
 
 async def test_a_subtree_that_ends_beyond_the_log_is_refused() -> None:
     with pytest.raises(LedgerStateError, match="beyond its log"):
-        await Subtrees().read(Stored(), log_of(300), {NodeId(7, 2)})
+        await Subtrees(all_marked).read(Stored(), log_of(300), {NodeId(7, 2)})

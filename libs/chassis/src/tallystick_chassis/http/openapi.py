@@ -108,7 +108,7 @@ def _as_json(value: object) -> dict[str, Any]:
 def _number(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
-    raise NotImplementedError
+    raise NotImplementedError  # msgspec's word for a type that the hook does not know
 
 
 def _complete(operation: dict[str, Any], method: str, path: str, handler: HTTPRouteHandler, *, limited: bool) -> None:

@@ -134,7 +134,7 @@ def reading_routes(
     *, database: Database, vkey_of: Callable[[Log], str], chain_of: ChainOf, high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     """Return the routes; ``vkey_of`` gives a log's verifier key as text, ``chain_of`` the rotations up to its key."""
-    subtrees = Subtrees()
+    subtrees = Subtrees(high_water.marked_size)
 
     @get(f"{BASE}/logs", opt=_READ)
     async def logs(tenant_scope: Scope) -> LogList:

@@ -1,8 +1,9 @@
 """Hashes of perfect subtrees: read a tile at a time, as one row, and remembered.
 
 A tile is 256 neighbouring hashes of a stored level, or as many as there are; all nodes of the eight levels above them
-follow from it. What a tile of one width holds never changes, so what was read once need not be read again. Nothing here
-says who may see a hash: whoever asks has found the log's row in its own scope first.
+follow from it. What a tile of one width holds below the log's mark never changes, so it need not be read again; what is
+not marked yet may be lost with a restored backup, and other entries come in its place. Nothing here says who may see a
+hash: whoever asks has found the log's row in its own scope first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tallystick_tlog.tree import STORED_LEVEL_STEP
 from tallystick_ledger.errors import LedgerStateError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from tallystick_chassis.transaction import Transaction
 
@@ -55,7 +56,9 @@ Tile = tuple[int, int, int]
 class Subtrees:
     """The hashes of one process's readers."""
 
-    def __init__(self) -> None:
+    def __init__(self, marked_size: Callable[[str], Awaitable[int]]) -> None:
+        """Remember tiles below ``marked_size``, which is asked by a log's name."""
+        self._marked_size = marked_size
         self._remembered: dict[tuple[LogId, Tile], tuple[bytes, ...]] = {}
 
     async def read(self, tx: Transaction, log: Log, nodes: Collection[NodeId]) -> dict[NodeId, bytes]:
@@ -68,8 +71,12 @@ class Subtrees:
         known = {tile: rows for tile in set(tiles.values()) if (rows := self._recall(log.id, tile)) is not None}
         missing = sorted(set(tiles.values()) - known.keys())
         if missing:
+            marked = await self._marked_size(log.origin)
             for tile, hashes in zip(missing, await read_hashes(tx, log, missing), strict=True):
-                known[tile] = self._remembered[log.id, tile] = tuple(_rows(hashes))
+                level, _, end = tile
+                known[tile] = tuple(_rows(hashes))
+                if end << level <= marked:
+                    self._remembered[log.id, tile] = known[tile]
             while len(self._remembered) > MOST_REMEMBERED:
                 del self._remembered[next(iter(self._remembered))]
         return {node: _cut(known[tile], tile, node) for node, tile in tiles.items()}
