@@ -70,7 +70,7 @@ def warn(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Replace what could move the cursor, recolour or forge lines of a terminal."""
+    """Replace what could move the cursor, recolour or forge lines, or turn the direction of text."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 

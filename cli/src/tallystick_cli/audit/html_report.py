@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from tallystick_cli.audit.charts import bar_chart, sparkline
+from tallystick_cli.audit.console import printable
 from tallystick_cli.audit.event_types import event_kinds
 from tallystick_cli.audit.fast import Series
 from tallystick_cli.audit.findings import Report, summarise
@@ -215,4 +216,4 @@ def _moment(recorded: str) -> str:
 
 def _text(value: str) -> str:
     """Escape; control and direction marks, which could disguise text, are shown as a question mark."""
-    return escape("".join(char if char.isprintable() else "?" for char in value), quote=True)
+    return escape(printable(value), quote=True)

@@ -1,5 +1,6 @@
 """The workpaper of a sample: what was drawn and how, with columns left for the auditor to fill in."""
 
+from tallystick_cli.audit.console import printable
 from tallystick_cli.audit.sample import Sample
 from tallystick_cli.audit.tabular import csv_rows
 
@@ -50,6 +51,5 @@ def _rows(sample: Sample) -> list[tuple[object, ...]]:
 
 def _cell(value: object) -> str:
     """Write text into a Markdown table so that it is only text."""
-    text = "" if value is None else str(value)
-    shown = "".join(char if char.isprintable() else "?" for char in text)
+    shown = "" if value is None else printable(str(value))
     return "".join(f"\\{char}" if char in "\\`*_[]<>|#!&" else char for char in shown)
