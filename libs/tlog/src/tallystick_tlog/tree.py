@@ -46,17 +46,25 @@ def perfect_subtrees(start: int, end: int) -> list[NodeId]:
         TreeError: not ``0 <= start <= end <= MAX_SIZE``.
 
     """
+    nodes = []
+    for level in _levels(start, end):
+        nodes.append(NodeId(level, start >> level))
+        start += 1 << level
+    return nodes
+
+
+def _levels(start: int, end: int) -> list[int]:
     if not 0 <= start <= end <= MAX_SIZE:
         message = f"no range of leaves from {start} to {end}"
         raise TreeError(message)
-    nodes = []
+    levels = []
     while start < end:
         fits = (end - start).bit_length() - 1
         aligned = (start & -start).bit_length() - 1 if start else fits
         level = min(fits, aligned)
-        nodes.append(NodeId(level, start >> level))
+        levels.append(level)
         start += 1 << level
-    return nodes
+    return levels
 
 
 def stored_span(node: NodeId) -> StoredSpan:
@@ -109,7 +117,7 @@ class CompactRange:
 
     def __post_init__(self) -> None:
         """Refuse a wrong number of hashes, or hashes that are not 32 bytes."""
-        if len(self.hashes) != len(perfect_subtrees(self.start, self.end)):
+        if len(self.hashes) != len(_levels(self.start, self.end)):
             message = f"leaves {self.start} to {self.end} are not {len(self.hashes)} perfect subtrees"
             raise TreeError(message)
         if any(len(item) != HASH_BYTES for item in self.hashes):
@@ -163,13 +171,18 @@ class CompactRange:
         if right.start != self.end:
             message = f"a range that starts at {right.start} does not continue one that ends at {self.end}"
             raise TreeError(message)
-        stack = list(self.nodes())
-        for node, item in right.nodes():
-            stack.append((node, item))
-            while len(stack) > 1 and _are_siblings(stack[-2][0], stack[-1][0]):
-                (_, right_hash), (left_node, left_hash) = stack.pop(), stack.pop()
-                stack.append((NodeId(left_node.level + 1, left_node.index // 2), node_hash(left_hash, right_hash)))
-        return type(self)(self.start, right.end, tuple(item for _, item in stack))
+        levels, hashes, first = _levels(self.start, self.end), list(self.hashes), self.end
+        for level, item in zip(_levels(right.start, right.end), right.hashes, strict=True):
+            grown, node, begin = level, item, first
+            # A node with an odd index is a right child: its sibling, if the range has it, is the last one there.
+            while levels and levels[-1] == grown and begin >> grown & 1:
+                node = node_hash(hashes.pop(), node)
+                begin -= 1 << grown
+                grown = levels.pop() + 1
+            levels.append(grown)
+            hashes.append(node)
+            first += 1 << level
+        return type(self)(self.start, right.end, tuple(hashes))
 
     def root(self) -> bytes:
         """Give the RFC 6962 tree head, 32 bytes.
@@ -203,7 +216,3 @@ class CompactRange:
         start = int.from_bytes(data[:_BOUND_BYTES], "big")
         end = int.from_bytes(data[_BOUND_BYTES : 2 * _BOUND_BYTES], "big")
         return cls(start, end, tuple(body[at : at + HASH_BYTES] for at in range(0, len(body), HASH_BYTES)))
-
-
-def _are_siblings(left: NodeId, right: NodeId) -> bool:
-    return left.level == right.level and not left.index % 2 and right.index == left.index + 1
