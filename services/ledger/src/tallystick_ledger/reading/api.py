@@ -14,7 +14,7 @@ from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 from tallystick_contracts.registry import REGISTRY
-from tallystick_tlog import leaf_hash, to_base64
+from tallystick_tlog import NodeId, leaf_hash, to_base64
 
 from tallystick_ledger.errors import LogDropped, LogFrozen
 from tallystick_ledger.logs.domain import LogKey
@@ -28,6 +28,7 @@ from tallystick_ledger.reading.store import (
     get_log,
     list_logs,
 )
+from tallystick_ledger.reading.subtrees import Subtrees
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -133,6 +134,7 @@ def reading_routes(
     *, database: Database, vkey_of: Callable[[Log], str], chain_of: ChainOf, high_water: HighWaterGuard
 ) -> list[ControllerRouterHandler]:
     """Return the routes; ``vkey_of`` gives a log's verifier key as text, ``chain_of`` the rotations up to its key."""
+    subtrees = Subtrees()
 
     @get(f"{BASE}/logs", opt=_READ)
     async def logs(tenant_scope: Scope) -> LogList:
@@ -178,9 +180,9 @@ def reading_routes(
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             at = size or log.size
-            hashes = await inclusion_proof(tx, log, seq, at)
-            line = await get_line(tx, log, seq)
-        proof = InclusionProof(log.origin, seq, at, to_base64(leaf_hash(line.line)), _base64(hashes))
+            hashes = await inclusion_proof(tx, log, subtrees, seq, at)
+            [leaf] = (await subtrees.read(tx, log, {NodeId(0, seq)})).values()  # of the same tile as its sibling
+        proof = InclusionProof(log.origin, seq, at, to_base64(leaf), _base64(hashes))
         return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if size else FRESH)
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_TAGGED)
@@ -195,7 +197,7 @@ def reading_routes(
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             at = to or log.size
-            hashes = await consistency_proof(tx, log, from_, at)
+            hashes = await consistency_proof(tx, log, subtrees, from_, at)
         proof = ConsistencyProof(log.origin, from_, at, _base64(hashes))
         return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if to else FRESH)
 
@@ -207,7 +209,7 @@ def reading_routes(
             log = await get_log(tx, line.log)
             newest = await get_checkpoint(tx, log, log.size)
             await high_water.show(tx, log, newest.head)
-            proof = await tlog_proof(tx, log, line.seq)
+            proof = await tlog_proof(tx, log, subtrees, line.seq)
         return PublicEntry(
             line=line.line.decode(),
             proof=proof.to_bytes().decode(),

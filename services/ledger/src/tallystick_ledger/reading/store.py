@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from tallystick_contracts.message import LogKind
-from tallystick_tlog import NodeId
 
 from tallystick_ledger.errors import EntryNotFound, LogDropped, LogNotFound, NoCheckpointAtSize
 from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.logs.domain import Log, LogId, LogKey, Period
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -51,23 +50,6 @@ where
     logs.tenant_id = :tenant and logs.kind = 'compliance'
     and entries.event_id = :event and entries.type = any(cast(:types as text[]))
 """)
-_LEAVES = text("""
-select entries.seq as place, entries.leaf_hash as hash
-from unnest(cast(:firsts as bigint[]), cast(:ends as bigint[])) as span (first, until)
-inner join ledger.entries
-    on entries.tenant_id = :tenant and entries.log_id = :log and entries.seq >= span.first and entries.seq < span.until
-""")
-_NODES = text("""
-select tree_hashes.level, tree_hashes.index as place, tree_hashes.hash
-from unnest(
-    cast(:levels as smallint[]), cast(:firsts as bigint[]), cast(:ends as bigint[])
-) as span (level, first, until)
-inner join ledger.tree_hashes
-    on tree_hashes.tenant_id = :tenant and tree_hashes.log_id = :log and tree_hashes.level = span.level
-    and tree_hashes.index >= span.first and tree_hashes.index < span.until
-""")
-
-
 _KEY_CHANGES = text("""
 select old_key from ledger.key_changes where tenant_id = :tenant and log_id = :log order by seq
 """)
@@ -163,35 +145,6 @@ async def find_public(tx: Transaction, event_id: UUID, types: Collection[str]) -
     if row is None:
         raise EntryNotFound
     return Line(LogId(row.log_id), row.seq, row.line)
-
-
-async def get_leaves(tx: Transaction, log: Log, spans: Sequence[tuple[int, int]]) -> dict[NodeId, bytes]:
-    """Return the leaf hashes in the ranges ``[first, end)``."""
-    rows = await tx.execute(
-        _LEAVES,
-        {
-            "tenant": log.tenant,
-            "log": log.id,
-            "firsts": [first for first, _ in spans],
-            "ends": [end for _, end in spans],
-        },
-    )
-    return {NodeId(0, row.place): row.hash for row in rows}
-
-
-async def get_nodes(tx: Transaction, log: Log, spans: Sequence[tuple[int, int, int]]) -> dict[NodeId, bytes]:
-    """Return the stored subtree hashes of a level in ``[first, end)``, for each (level, first, end)."""
-    rows = await tx.execute(
-        _NODES,
-        {
-            "tenant": log.tenant,
-            "log": log.id,
-            "levels": [level for level, _, _ in spans],
-            "firsts": [first for _, first, _ in spans],
-            "ends": [end for _, _, end in spans],
-        },
-    )
-    return {NodeId(row.level, row.place): row.hash for row in rows}
 
 
 def _log(row: Row[tuple[object, ...]]) -> Log:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tallystick_tlog import ENTRIES_LEVEL, NodeId, Tile, TileError, width_at, write_bundle, write_hashes
+from tallystick_tlog import ENTRIES_LEVEL, Tile, TileError, width_at, write_bundle
+from tallystick_tlog.tree import STORED_LEVEL_STEP
 
 from tallystick_ledger.errors import LedgerStateError, TileNotFound
-from tallystick_ledger.reading.store import get_leaves, get_lines, get_nodes
+from tallystick_ledger.reading.store import get_lines
+from tallystick_ledger.reading.subtrees import read_hashes
 
 if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_ledger.logs.domain import Log
-
-_STORED_STEP = 8  # levels of the binary tree to one level of tiles
 
 
 def read_tile_name(name: str) -> Tile:
@@ -41,17 +41,11 @@ async def tile_content(tx: Transaction, log: Log, tile: Tile) -> bytes:
     if width_at(tile.level, tile.index, log.size) < tile.width:
         raise TileNotFound
     first, end = tile.first, tile.first + tile.width
-    if tile.level == ENTRIES_LEVEL:
-        lines = await get_lines(tx, log, first, end)
-        if len(lines) == tile.width:
-            return write_bundle([line.line for line in lines])
-    else:
-        level = tile.level * _STORED_STEP
-        if level == 0:
-            stored = await get_leaves(tx, log, [(first, end)])
-        else:
-            stored = await get_nodes(tx, log, [(level, first, end)])
-        if len(stored) == tile.width:
-            return write_hashes([stored[NodeId(level, place)] for place in range(first, end)])
+    if tile.level != ENTRIES_LEVEL:
+        (hashes,) = await read_hashes(tx, log, [(tile.level * STORED_LEVEL_STEP, first, end)])
+        return hashes
+    lines = await get_lines(tx, log, first, end)
+    if len(lines) == tile.width:
+        return write_bundle([line.line for line in lines])
     msg = f"log {log.origin} lacks a part of {tile.path} below its size"
     raise LedgerStateError(msg)
