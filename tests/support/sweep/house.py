@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-import pyotp
 from software_authenticator import SoftwareAuthenticator
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
@@ -339,6 +338,7 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     for method, path in (("PUT", "sso"), ("POST", "sso/test"), ("POST", "sso/disable")):
         builder.do(owner, api(method, path), people["owner"])
     builder.do(owner, api("DELETE", "people/{person_id}/sso"), people["victim-a"])
+    builder.do(owner, api("PUT", "people/{person_id}/email"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/disable"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/enable"), people["victim-a"])
     spare = builder.do(owner, api("POST", "service-keys"), people["owner"])
@@ -350,8 +350,10 @@ def _second_factor(builder: Builder, candidate: Visitor) -> None:
     """Enrol a second factor, and remove it again: a candidate may."""
     api = "identity {} /api/v1/auth/factors{}".format
     ids = Ids(factor=builder.do(candidate, api("POST", ""), Ids())["id"])
-    seed = builder.do(candidate, api("GET", "/{factor_id}"), ids)["seed"]
-    confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
+    shown = builder.do(candidate, api("GET", "/{factor_id}"), ids)
+    phone = Authenticator()
+    phone.enrol(shown["seed"], shown["recovery_codes"])
+    confirmed = Call(path={"factor_id": ids.factor}, json={"code": asyncio.run(phone.code())})
     builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
     builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
     _passkey(builder, candidate)
