@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.dead_letter_command import dead_letter_command
+from tallystick_chassis.metrics import is_on
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
 from tallystick_contracts.topology import EVENT_STREAM, ServiceName
@@ -26,6 +27,7 @@ from tallystick_ledger.keys.command import rotate_key
 from tallystick_ledger.keys.ring import KeyRing, KeyRingError
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.closing import LogCloser
+from tallystick_ledger.logs.measuring import MEASURE_INTERVAL_S, LogMeasurer
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
 from tallystick_ledger.retention.dropping import LogDropper
@@ -38,7 +40,7 @@ from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.hand_over import AskNobody, HandOverDesk
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.quarantined import quarantined
-from tallystick_ledger.writing.writer import LedgerWriter
+from tallystick_ledger.writing.writer import LedgerWriter, count_from_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,6 +102,7 @@ def wire(runtime: Runtime) -> Wiring:
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
             Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
             Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
+            *((Job("measure-logs", LogMeasurer(runtime.duty).step, interval_s=MEASURE_INTERVAL_S),) if is_on() else ()),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
@@ -163,6 +166,7 @@ def _writer_jobs(
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)
+    count_from_nothing()
     refill = Refill(duty=runtime.duty, feeds=feeds, writer=writer, clock=runtime.clock)
     return (
         Job("writer", writing.step, interval_s=0.0),
