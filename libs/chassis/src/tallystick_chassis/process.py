@@ -24,6 +24,7 @@ from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
+from tallystick_chassis.doctor import doctor_command
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
@@ -44,6 +45,7 @@ from tallystick_chassis.settings import MigrateSettings, Settings, SettingsError
 from tallystick_chassis.spans import traced
 from tallystick_chassis.start_up import StartError, complain, wait_for_database
 from tallystick_chassis.telemetry import configure_logging, get_log
+from tallystick_chassis.trace_command import trace_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -164,7 +166,8 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
             return _DONE
         own = _commands(service).get(command)
         if own is not None:
-            await self_test(runtime.database, service.guards)
+            if command != "doctor":  # it is asked because something may be wrong
+                await self_test(runtime.database, service.guards)
             return await own(runtime, arguments)
         stop = _stop_on_signal()
         if command == "wait":
@@ -193,7 +196,12 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
 
 
 def _commands(service: Service) -> Mapping[str, Command]:
-    return {"dlq": dead_letter_command(), **service.commands}
+    own = {
+        "dlq": dead_letter_command(),
+        "trace": trace_command(),
+        "doctor": doctor_command(service),
+    }
+    return own | dict(service.commands)
 
 
 def _stop_on_signal() -> asyncio.Event:

@@ -11,6 +11,7 @@ from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.metrics import is_on
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
+from tallystick_chassis.trace_command import trace_command
 from tallystick_contracts.topology import EVENT_STREAM, ServiceName
 from tallystick_tlog import VerifierKey
 
@@ -27,12 +28,15 @@ from tallystick_ledger.keys.command import rotate_key
 from tallystick_ledger.keys.ring import KeyRing, KeyRingError
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.closing import LogCloser
+from tallystick_ledger.logs.continuing import checkpoints
+from tallystick_ledger.logs.examining import CHECKS
 from tallystick_ledger.logs.measuring import MEASURE_INTERVAL_S, LogMeasurer
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
 from tallystick_ledger.retention.dropping import LogDropper
 from tallystick_ledger.search.api import search_routes
 from tallystick_ledger.search.indexing import Indexer
+from tallystick_ledger.search.tracing import recorded
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.api import writing_routes
@@ -205,11 +209,14 @@ SERVICE = Service(
     settings=Settings,
     wire=wire,
     commands={
+        "checkpoints": checkpoints,
         "dlq": dead_letter_command(quarantined),
         "export": export,
         "hold": hold,
         "log": log_command,
         "rotate-key": rotate_key,
+        "trace": trace_command(recorded),
     },
     guards=GUARDS,
+    checks=CHECKS,
 )
