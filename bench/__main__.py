@@ -26,6 +26,7 @@ MODULES: Final = (
     "bench.replay",
     "bench.revocation",
     "bench.session_check",
+    "bench.telemetry_cost",
 )
 """The modules of measures; each has its ``Measure`` or several."""
 

@@ -110,6 +110,8 @@ _KNOWN: Final[dict[str, Schema]] = {
     "gateway.parentRefs": _OBJECTS,
     "gateway.backendTlsPolicyVersion": {"enum": ["v1", "v1alpha3"]},
     "prometheusRule.labels": _TEXTS,
+    "dashboards.labels": _TEXTS,
+    "dashboards.annotations": _TEXTS,
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
 _BY_NAME: Final[dict[str, Schema]] = {

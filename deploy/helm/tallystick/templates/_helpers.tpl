@@ -283,6 +283,7 @@ TALLY_TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 {{- with $values.telemetry.otlpEndpoint }}
 TALLY_OTLP_ENDPOINT: {{ . | quote }}
+OTEL_RESOURCE_ATTRIBUTES: {{ printf "service.namespace=%s.%s,k8s.namespace.name=%s" $root.Release.Namespace (include "tallystick.fullname" $root) $root.Release.Namespace | quote }}
 {{- end }}
 {{- if eq $service "identity" }}
 TALLY_SMTP_HOST: {{ ternary (printf "%s-mail.%s.svc" (include "tallystick.fullname" $root) $root.Release.Namespace) $values.mail.host $values.mail.embedded.enabled | quote }}

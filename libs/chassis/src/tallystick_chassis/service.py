@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.bus import Bus
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
+    from tallystick_chassis.doctor import Check
     from tallystick_chassis.http.introspection import Authenticator
     from tallystick_chassis.http.service_client import ServiceClient
     from tallystick_chassis.keystore import KeyStore
@@ -115,7 +116,8 @@ Command = Callable[[Runtime, Sequence[str]], Awaitable[int]]
 class Service:
     """One service: ``name`` is its event source, NATS user, client id and schema; ``package`` its import name.
 
-    ``guards`` are ``table.name`` of constraints and triggers without which it does not start.
+    ``guards`` are ``table.name`` of constraints and triggers without which it does not start. ``checks`` are what
+    ``doctor`` looks at in this service alone.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Service:
     wire: Callable[[Runtime], Wiring]
     commands: Mapping[str, Command] = field(default_factory=dict)
     guards: frozenset[str] = frozenset()
+    checks: Mapping[str, Check] = field(default_factory=dict)
     version: str = "0.1.0"
 
 

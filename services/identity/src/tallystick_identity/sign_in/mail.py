@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING
 
 import aiosmtplib
 import msgspec
+from opentelemetry.trace import SpanKind
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
 from tallystick_chassis.ids import TenantId, new_secret
+from tallystick_chassis.metric_catalogue import MAIL_SENT
+from tallystick_chassis.metrics import count
 from tallystick_chassis.scope import Scope
+from tallystick_chassis.spans import span, working_for
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.common import Sealed
 from tallystick_contracts.generated.identity import (
@@ -189,11 +193,14 @@ class LinkMailer:
         async with client:
             for mail in mails:
                 try:
-                    await client.send_message(self._message(mail))
+                    with working_for(mail.correlation), span("send mail", kind=SpanKind.CLIENT):
+                        await client.send_message(self._message(mail))
                 except aiosmtplib.SMTPResponseException as error:
                     # This mail only; it is tried again when its claim runs out.
                     self._log.warning("mail_refused", status=error.code, correlation_id=mail.correlation)
+                    count(MAIL_SENT, 1, {"tallystick.outcome": "refused"})
                     continue
+                count(MAIL_SENT, 1, {"tallystick.outcome": "taken"})
                 scope = Scope.for_duty(mail.tenant, SERVICE_NAME, correlation=mail.correlation)
                 async with self._database.transaction(scope) as tx:
                     await store.mark_done(tx, mail.request, now=self._clock())

@@ -5,9 +5,12 @@ A mark is read before the log, and neither ever goes back, so a log that is behi
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
+from tallystick_chassis.metric_catalogue import LEDGER_FROZEN, VERIFICATION_AGE
+from tallystick_chassis.metrics import age, gauge
 
 from tallystick_ledger.high_water.mark import NOTHING, judge
 from tallystick_ledger.high_water.store import (
@@ -50,7 +53,11 @@ class BreakWatch:
 
     async def step(self) -> bool:
         """Look once, and raise the alarm for every log that stands still until an operator has decided."""
-        for one in await self.find():
+        looked_at = time.time()
+        broken = await self.find()
+        gauge(LEDGER_FROZEN, len(broken))
+        age(VERIFICATION_AGE, looked_at)
+        for one in broken:
             log.error(
                 "log_frozen",
                 tenant=str(one.tenant),
