@@ -22,6 +22,7 @@ from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.reading.proofs import consistency_proof
 from tallystick_ledger.reading.store import get_checkpoint, list_logs
+from tallystick_ledger.reading.subtrees import Subtrees
 from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
@@ -94,5 +95,5 @@ async def _kept(tx: Transaction, log: Log, chain: tuple[str, ...], guard: HighWa
     await guard.show(tx, log, newest.head)
     proof: tuple[str, ...] = ()
     if 0 < since <= log.size:
-        proof = tuple(to_base64(part) for part in await consistency_proof(tx, log, since, log.size))
+        proof = tuple(to_base64(part) for part in await consistency_proof(tx, log, Subtrees(), since, log.size))
     return KeptLog(log.origin, log.size, newest.note, chain, proof)
