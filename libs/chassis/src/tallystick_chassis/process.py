@@ -53,6 +53,12 @@ WAIT_S = 600.0
 """How long `wait` waits for a database and its migrations, which may be coming up beside us."""
 POOL_SIZE = 10
 DUTY_POOL_SIZE = 4
+TLS_1_2_SUITES = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in ("AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-GCM-SHA256")
+    for signature in ("ECDSA", "RSA")
+)
+"""What is spoken to those without TLS 1.3, the strongest first: forward secrecy and AEAD alone (RFC 9325 §4.2)."""
 _WAIT_POLL_S = 1.0
 _DONE, _FAILED, _MISUSED = 0, 1, 2
 
@@ -218,6 +224,7 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=str(settings.tls_cert_file),
         ssl_keyfile=str(settings.tls_key_file),
+        ssl_ciphers=TLS_1_2_SUITES,
     )
     config.load()
     if config.ssl is not None:
