@@ -211,6 +211,22 @@ async def test_people_see_name_and_end_their_own_sessions(identity: Identity):
 
 
 @pytest.mark.control("X-04")
+async def test_ending_ones_other_sessions_wants_a_recent_sign_in_and_signing_out_does_not(identity: Identity):
+    tenant = await identity.new_tenant()
+    here, there = [await identity.signed_in(tenant) for _ in range(2)]
+    sessions = (await here.get(f"/api/v1/{OWN}")).json()["sessions"]
+    identity.clock.ahead += timedelta(minutes=16)
+    for client in (here, there):
+        await client.post("/session/refresh")
+    for method, path in (("DELETE", f"{OWN}/{sessions[1]['id']}"), ("POST", f"{OWN}/end-others")):
+        refused = await identity.command(here, method, path)
+        assert (refused.status_code, refused.json()["code"]) == (401, "step_up_required"), path
+    assert (await there.get("/api/v1/identity/me")).status_code == 200
+    assert (await here.get(f"/api/v1/{OWN}")).status_code == 200
+    assert (await identity.command(here, "POST", "auth/logout")).status_code == 200
+
+
+@pytest.mark.control("X-04")
 async def test_administrators_see_and_end_a_persons_sessions_and_nobody_else_does(identity: Identity):
     tenant = await identity.new_tenant()
     admin = await identity.signed_in(tenant)

@@ -161,6 +161,7 @@ async def test_a_logout_ends_the_session_and_clears_its_cookies(identity: Identi
     token, refresh = client.cookies[SESSION], client.cookies[REFRESH]
     out = await identity.command(client, "POST", "auth/logout")
     assert out.status_code == 200
+    assert out.headers["clear-site-data"] == '"cache", "storage"'
     assert SESSION not in client.cookies
     assert (await _introspected(identity, token))["active"] is False
     assert (await _refresh(identity, refresh)).status_code == 401

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from tallystick_identity.sessions.introspection import Introspector
 
 _MAX_FORM_BYTES = 4_096
+_CLEAR = '"cache", "storage"'
+"""Not "cookies": ours are expired by name, and the mark of a known browser (ADR 47) outlives a session."""
 
 
 class SignedOut(msgspec.Struct, frozen=True):
@@ -112,6 +114,7 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 
         response = await perform(request, tenant_scope, run)
         response.cookies.extend(expired_cookies())
+        response.headers["Clear-Site-Data"] = _CLEAR
         return response
 
     @get("/api/v1/identity/me", opt={"capability": Capability.SESSION_OWN})
