@@ -51,6 +51,7 @@ StartIdentity = Callable[..., AbstractAsyncContextManager["Identity"]]
 _LIMITS = "TALLY_RATE_LIMITS"
 _LINK = re.compile(r"(https://\S+/sign-in/(\S+)/verify)#([^.\s]+)\.([^.\s]+)")
 _CODE = re.compile(r"type ([0-9]{3} [0-9]{3})\.")
+_SENDING_S = 5.0
 BASE_URL = "https://identity.example"
 
 
@@ -112,7 +113,9 @@ class Authenticator:
         self.recovery_codes: list[str] = []
 
     def code(self, *, steps_ahead: int = 0) -> str:
-        """Return what the app shows now."""
+        """Return what the app shows now, or so many steps away; early enough in a step to be sent before the next."""
+        if (left_s := 30 - self._clock().timestamp() % 30) < _SENDING_S:
+            self._clock.ahead += timedelta(seconds=left_s)
         self._used_step = int(self._clock().timestamp()) // 30 + steps_ahead
         return pyotp.TOTP(self.seed).generate_otp(self._used_step)
 

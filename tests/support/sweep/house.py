@@ -17,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-import pyotp
 from software_authenticator import SoftwareAuthenticator
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
@@ -350,8 +349,10 @@ def _second_factor(builder: Builder, candidate: Visitor) -> None:
     """Enrol a second factor, and remove it again: a candidate may."""
     api = "identity {} /api/v1/auth/factors{}".format
     ids = Ids(factor=builder.do(candidate, api("POST", ""), Ids())["id"])
-    seed = builder.do(candidate, api("GET", "/{factor_id}"), ids)["seed"]
-    confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
+    shown = builder.do(candidate, api("GET", "/{factor_id}"), ids)
+    phone = Authenticator()
+    phone.enrol(shown["seed"], shown["recovery_codes"])
+    confirmed = Call(path={"factor_id": ids.factor}, json={"code": asyncio.run(phone.code())})
     builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
     builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
     _passkey(builder, candidate)
