@@ -287,6 +287,7 @@ TALLY_OTLP_ENDPOINT: {{ . | quote }}
 {{- if eq $service "identity" }}
 TALLY_SMTP_HOST: {{ ternary (printf "%s-mail.%s.svc" (include "tallystick.fullname" $root) $root.Release.Namespace) $values.mail.host $values.mail.embedded.enabled | quote }}
 TALLY_SMTP_PORT: {{ ternary 2525 (int $values.mail.port) $values.mail.embedded.enabled | quote }}
+TALLY_SMTP_TLS: {{ $values.mail.embedded.enabled | ternary "starttls" $values.mail.tls | quote }}
 TALLY_MAIL_FROM: {{ $values.mail.from | quote }}
 {{- end }}
 {{- if eq $service "ledger" }}
@@ -335,5 +336,5 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- $names := deepCopy $values.existingSecrets }}
 {{- with $values.trust.existingConfigMap }}{{- $_ := set $names "trust" . }}{{- end }}
 {{- $labels := dict "app.kubernetes.io/name" (include "tallystick.name" .) "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/part-of" "tallystick" }}
-{{- dict "prefix" (include "tallystick.fullname" .) "namespace" .Release.Namespace "postgres" $postgres "nats_embedded" $values.nats.embedded.enabled "certificates" (eq $values.certificates.source "generated") "extra_authorities" $values.trust.certificates "names" $names "labels" $labels | toJson }}
+{{- dict "prefix" (include "tallystick.fullname" .) "namespace" .Release.Namespace "postgres" $postgres "nats_embedded" $values.nats.embedded.enabled "mail_embedded" $values.mail.embedded.enabled "certificates" (eq $values.certificates.source "generated") "extra_authorities" $values.trust.certificates "names" $names "labels" $labels | toJson }}
 {{- end }}

@@ -75,6 +75,9 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "clients": "JSON object of client id to SHA-256 of its secret, hexadecimal",
         "smtp_host": "mail server",
         "smtp_port": "mail server's port",
+        "smtp_tls": "how mail goes out: `starttls`, `implicit` (TLS from the first byte) or `none`, on loopback only; "
+        "unset, `starttls`, and on loopback `none`. The certificate is checked against the public authorities and "
+        "`TALLY_CA_FILE`; where TLS fails nothing is sent",
         "mail_from": "sender's address of sign-in mails",
         "kek_watched": "the file of the key-encryption keys, looked at while running, so that no restart is needed",
         "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
@@ -148,8 +151,8 @@ def _rows(kind: type[msgspec.Struct]) -> list[str]:
         optional = get_origin(hint) in {Union, UnionType}
         plain = next(one for one in get_args(hint) if one is not NoneType) if optional else hint
         needed = "yes" if field.required else "no" if field.default is None else f"`{field.default}`"
-        # A service's own list is a tuple of texts, written with commas.
-        form = _FORMS.get(plain, "text" if issubclass(plain, tuple) else "JSON")
+        # A service's own list is a tuple of texts, written with commas; a choice is a text.
+        form = _FORMS.get(plain, "text" if issubclass(plain, (tuple, str)) else "JSON")
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {form} | {needed} | {MEANINGS[field.name]} |\n")
     return rows
 

@@ -160,7 +160,10 @@ def load_settings(kind: type[S], environment: Mapping[str, str] | None = None) -
             problems.append(f"setting {variable} is invalid: {error}")
     if problems:
         raise SettingsError(problems)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:  # what a service refuses of settings that are each in order
+        raise SettingsError([str(error)]) from None
 
 
 def setting_names(kind: type[msgspec.Struct]) -> dict[str, bool]:

@@ -115,6 +115,8 @@ def _mailer(runtime: Runtime, parts: Parts) -> LinkMailer:
     postbox = Postbox(
         host=settings.smtp_host,
         port=settings.smtp_port,
+        tls=settings.mail_tls,
+        ca_file=settings.ca_file,
         sender=settings.mail_from,
         public_url=settings.public_url.rstrip("/"),
     )
