@@ -21,6 +21,7 @@ MODULES: Final = (
     "bench.append_growth",
     "bench.chart_render",
     "bench.ingest",
+    "bench.login",
     "bench.proofs",
     "bench.replay",
     "bench.revocation",
