@@ -99,6 +99,7 @@ _SPECIAL = {
     "nats.streams.replicas": 5,
     "nats.streams.schedule": "1 2 3 4 5",
     "mail.from": "other@example.org",
+    "mail.tls": "implicit",
     "telemetry.otlpEndpoint": "https://other.example.org",
     "dnsPolicy": "Default",
     "services.ledger.highWater.accessMode": "ReadWriteMany",
