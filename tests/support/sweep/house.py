@@ -338,6 +338,7 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     for method, path in (("PUT", "sso"), ("POST", "sso/test"), ("POST", "sso/disable")):
         builder.do(owner, api(method, path), people["owner"])
     builder.do(owner, api("DELETE", "people/{person_id}/sso"), people["victim-a"])
+    builder.do(owner, api("PUT", "people/{person_id}/email"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/disable"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/enable"), people["victim-a"])
     spare = builder.do(owner, api("POST", "service-keys"), people["owner"])

@@ -267,6 +267,9 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
     f"POST {_I}/people/{{person_id}}/factors/reset": (
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "lost the phone"})),
     ),
+    f"PUT {_I}/people/{{person_id}}/email": (
+        Recipe(_of("person_id=person_id", json=lambda _: {"email": _new_mail(), "reason": "they married"})),
+    ),
     f"POST {_I}/people/{{person_id}}/unlock": (
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "it was me"})),
     ),
