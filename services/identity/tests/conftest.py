@@ -360,9 +360,11 @@ async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identi
 def identity_with(identity_databases: Databases) -> StartIdentity:
     """Start a further identity beside others, with limits of its own: ``async with identity_with(limits) as …``."""
 
-    def start(limits: Mapping[str, int], databases: Databases | None = None) -> AbstractAsyncContextManager[Identity]:
+    def start(
+        limits: Mapping[str, int], databases: Databases | None = None, **more: str
+    ) -> AbstractAsyncContextManager[Identity]:
         text = json.dumps(limits) if limits else identity_databases.environment(ServiceName.IDENTITY).get(_LIMITS, "")
-        return running_identity(databases or identity_databases, **{_LIMITS: text})
+        return running_identity(databases or identity_databases, **{_LIMITS: text}, **more)
 
     return start
 

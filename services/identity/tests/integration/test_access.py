@@ -56,6 +56,23 @@ async def test_a_tenant_begins_with_a_sensible_set_of_roles_and_may_define_its_o
     assert "librarian" in await roles_of(admin)
 
 
+@pytest.mark.control("EV-25a")
+async def test_each_change_of_a_role_is_one_event_with_the_whole_set(identity: Identity):
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    before = len(await identity.events(tenant.id, "identity.role.changed"))
+    body = {"name": "librarian", "capabilities": ["evaluation.read"]}
+    role = (await identity.command(admin, "POST", "identity/roles", body)).json()["id"]
+    more = {"capabilities": ["score.read", "evaluation.read"], "staff": False}
+    key = "the-same-command-sent-twice"
+    for _ in range(2):
+        changed = await identity.command(admin, "PUT", f"identity/roles/{role}", more, key=key)
+        assert changed.status_code == 200
+    made, set_anew = [event.data for event in (await identity.events(tenant.id, "identity.role.changed"))[before:]]
+    assert (made.role_id, made.name, made.capabilities, made.staff) == (role, "librarian", ("evaluation.read",), True)
+    assert (set_anew.capabilities, set_anew.staff) == (("evaluation.read", "score.read"), False)
+
+
 @pytest.mark.control("EV-13a")
 async def test_an_engagement_begins_and_ends_by_the_clock(identity: Identity):
     tenant = await identity.new_tenant()
