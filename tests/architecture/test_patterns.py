@@ -81,7 +81,7 @@ def test_a_setting_is_made_for_the_transaction_alone() -> None:
     assert breaking == []
 
 
-@pytest.mark.control("EV-12c")
+@pytest.mark.control("EV-12c", "EV-23a")
 def test_there_is_no_way_around_sign_in() -> None:
     breaking = [
         f"{path}: {word.group()}"
