@@ -280,6 +280,37 @@ async def test_tampered_cookies_are_no_session(identity: Identity) -> None:
         assert (await _refresh(identity, cookie)).status_code == 401
 
 
+@pytest.mark.control("X-05")
+async def test_a_refresh_cookie_that_names_another_session_or_none_gives_nothing_and_ends_nothing(
+    identity: Identity,
+) -> None:
+    tenant, other = await identity.new_tenant(), await identity.new_tenant()
+    client, stranger = await identity.signed_in(tenant), await identity.signed_in(other)
+    (mine, secret), (theirs, _) = (one.cookies[REFRESH].split(".") for one in (client, stranger))
+
+    def named(tenant_bytes: bytes, session_bytes: bytes) -> str:
+        return base64.urlsafe_b64encode(tenant_bytes + session_bytes).rstrip(b"=").decode()
+
+    def raw(locator: str) -> bytes:
+        return base64.urlsafe_b64decode(locator + "=" * (-len(locator) % 4))
+
+    swapped = (
+        named(raw(theirs)[:16], raw(mine)[16:]),
+        named(raw(mine)[:16], raw(theirs)[16:]),
+        named(raw(mine)[:16], bytes(16)),
+    )
+    bad = (
+        *(f"{locator}.{secret}" for locator in swapped),
+        *(mine, f"{mine}.", f".{secret}", f"{mine[:-4]}.{secret}", f"{mine}AAAA.{secret}", f"{mine[:-1]}!.{secret}"),
+        *("A" * 9_000 + f".{secret}", f"{mine.upper()}.{secret}", "%00." + secret, '""'),
+    )
+    for cookie in bad:
+        answer = await _refresh(identity, cookie)
+        assert (answer.status_code, answer.json()["code"]) == (401, "session_over"), cookie
+    for one in (client, stranger):
+        assert (await one.post("/session/refresh")).status_code == 204
+
+
 async def test_a_service_gets_a_token_for_its_secret_and_for_nothing_else(identity: Identity) -> None:
     settings = identity.parts.settings
     form = {"grant_type": "client_credentials"}
