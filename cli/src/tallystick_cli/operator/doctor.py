@@ -192,8 +192,9 @@ def _read(source: Path) -> Report | KeptLogs:
     try:
         # What stands before the last line is the service's log.
         printed = source.read_bytes().splitlines()[-1]
-        kind = KeptLogs if b'"prefix"' in printed[:20] else Report
-        return msgspec.json.decode(printed, type=kind)
+        if printed.startswith(b'{"prefix"'):
+            return msgspec.json.decode(printed, type=KeptLogs)
+        return msgspec.json.decode(printed, type=Report)
     except (OSError, IndexError, msgspec.DecodeError) as error:
         msg = (
             f"{source} is not what a service's `doctor` or the ledger's `checkpoints` printed ({type(error).__name__})"
