@@ -192,7 +192,7 @@ def _read(source: Path) -> Report | KeptLogs:
     try:
         # What stands before the last line is the service's log.
         printed = source.read_bytes().splitlines()[-1]
-        if b'"prefix"' in printed[:20]:
+        if printed.startswith(b'{"prefix"'):
             return msgspec.json.decode(printed, type=KeptLogs)
         return msgspec.json.decode(printed, type=Report)
     except (OSError, IndexError, msgspec.DecodeError) as error:
