@@ -102,6 +102,8 @@ _SPECIAL = {
     "mail.tls": "implicit",
     "telemetry.otlpEndpoint": "https://other.example.org",
     "dnsPolicy": "Default",
+    "services.ledger.highWater.url": "s3://other/marks",
+    "services.ledger.highWater.endpoint": "https://other.example.org:9443",
     "services.ledger.highWater.accessMode": "ReadWriteMany",
     "ingress.controller": "none",
     "gateway.backendTlsPolicyVersion": "v1alpha3",

@@ -16,8 +16,8 @@ from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_tlog import to_base64
 
-from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.reading.proofs import consistency_proof
@@ -76,7 +76,7 @@ async def read_logs(runtime: Runtime, since: Mapping[str, int]) -> KeptLogs:
     async with runtime.duty.duty() as connection:
         tenants = [TenantId(tenant) for tenant in (await connection.execute(_TENANTS)).scalars()]
     keys = CheckpointKeys(KeyRing(settings.checkpoint_key, settings.checkpoint_keys_dir), settings.ledger_origin)
-    guard = HighWaterGuard(FileHighWater(settings.high_water_folder))
+    guard = HighWaterGuard(open_marks(settings))
     kept: list[KeptLog] = []
     for tenant in tenants:
         async with runtime.database.transaction(Scope.for_duty(tenant, runtime.service)) as tx:

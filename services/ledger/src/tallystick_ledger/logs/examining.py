@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 from tallystick_chassis.doctor import Finding, State
 
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.high_water.store import list_breaks
 from tallystick_ledger.keys.ring import KeyRing
 
@@ -57,18 +58,24 @@ async def check_keys(runtime: Runtime) -> Sequence[Finding]:
     return [Finding("checkpoint keys", State.FAILED, f"{missing} keys that sign open logs are not here", todo)]
 
 
-async def check_room(runtime: Runtime) -> Sequence[Finding]:
-    """See that marks can be written: without them nothing is signed."""
-    free_bytes = shutil.disk_usage(runtime.settings.high_water_folder).free
-    said = f"{free_bytes // 1024**2:,} MiB are free for high-water marks"
-    if free_bytes > _LEAST_ROOM_BYTES:
-        return [Finding("high-water marks", State.OK, said)]
-    return [Finding("high-water marks", State.FAILED, said, "make room on the volume of TALLY_HIGH_WATER_FOLDER")]
+async def check_marks(runtime: Runtime) -> Sequence[Finding]:
+    """See that marks can be read, and in a folder written: without them nothing is signed."""
+    where = runtime.settings.high_water
+    try:
+        count = len(await open_marks(runtime.settings).read_all())
+        free_bytes = shutil.disk_usage(where).free if where.startswith("/") else None
+    except OSError as error:
+        todo = "make TALLY_HIGH_WATER reachable; docs/howto/restore-a-ledger.md says what a lost mark means"
+        return [Finding("high-water marks", State.FAILED, f"they cannot be read: {type(error).__name__}", todo)]
+    said = f"{count} can be read"
+    if free_bytes is not None and free_bytes <= _LEAST_ROOM_BYTES:
+        return [Finding("high-water marks", State.FAILED, said, "make room on the volume of TALLY_HIGH_WATER")]
+    return [Finding("high-water marks", State.OK, said)]
 
 
 CHECKS: Final[Mapping[str, Check]] = {
     "logs": check_breaks,
     "quarantine": check_quarantine,
     "checkpoint keys": check_keys,
-    "high-water marks": check_room,
+    "high-water marks": check_marks,
 }
