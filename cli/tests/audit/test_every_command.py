@@ -1,6 +1,9 @@
 """What all of the auditor's commands share: help that teaches, and one line for whatever cannot be read."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,26 @@ def test_help_shows_an_example_and_what_the_exit_status_means(name: str, run: Ru
     shown = " ".join(re.sub(r"[^\x20-\x7e]", " ", run("audit", name, "--help").stdout).split())
     assert f"tally audit {name} " in shown.split("Options")[0].replace("Usage: tally audit", "")
     assert "Exit status: 0" in shown
+
+
+def test_help_shows_brackets(run: Run) -> None:
+    assert "tallystick-cli[parquet]" in "".join(run("audit", "export-as", "--help").stdout.split())
+
+
+@pytest.mark.parametrize("arguments", [["verify"], ["verify", "--json"], ["prove", "1"], ["explain", "1"]])
+def test_an_answer_that_cannot_be_written_is_not_a_damaged_log(arguments: list[str], export: Export) -> None:
+    name, *more = arguments
+    command = [Path(sys.executable).with_name("tally"), "audit", name, export(5), *more, "--key", KEY]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: cannot write the answer: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (2, "")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -47,6 +47,26 @@ def test_only_what_was_added_is_read_again(export: Export, verify: Verify, tmp_p
     assert verify(export(3000), "--since", kept)["status"] == "intact"
 
 
+def test_the_headline_says_what_was_not_read_and_which_checkpoint_it_continues(
+    export: Export, verify: Verify, run: Run, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    verify(export(1000), "--keep", kept)
+    lines, tree = log(3000)
+    lines[5] = lines[5].replace(b'"done"', b'"gone"')
+    changed = export(lines, tree=tree)
+    said = run("audit", "verify", changed, "--key", KEY, "--since", kept).stdout
+    assert "intact: 3,000 entries, of which 2,000 were read and 1,000 not again" in said
+    assert "continues the checkpoint that you kept at 1,000 entries" in said
+    report = verify(changed, "--since", kept)
+    assert (report["since"], report["not_read"]) == (1000, 1000)
+    whole = verify(export(3000), "--since", export(1, name="older") / "checkpoint")
+    assert (whole["since"], whole["not_read"]) == (1, 0)
+    said = run("audit", "verify", export(3000), "--key", KEY).stdout
+    assert "intact: 3,000 entries, root" in said
+    assert "continues" not in said
+
+
 def test_the_numbers_go_on_where_they_stood(export: Export, verify: Verify, chain: Chain, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     verify(export(5), "--keep", kept)

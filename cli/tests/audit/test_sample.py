@@ -52,6 +52,21 @@ def test_a_sample_can_be_of_some_types_and_says_of_how_many(export: Export, run:
     assert {item["type"] for item in sample["entries"]} == set(kinds[:2])
 
 
+def test_a_type_that_no_entry_has_is_said_to_be_one(export: Export, run: Run) -> None:
+    result = run("audit", "sample", export(5), "--seed", "x", "--type", "assessment.scroe.*", "--key", KEY)
+    assert result.exit_code == 0
+    assert "no entry is of type assessment.scroe.*: the sample is empty" in " ".join(result.stderr.split())
+
+
+def test_with_a_workpaper_the_terminal_gets_a_list_and_not_the_lines(export: Export, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "workpaper.md"
+    arguments = ("audit", "sample", export(50), "--seed", "x", "--count", 3, "--key", KEY)
+    assert run(*arguments).stdout.count('{"event":') == 3
+    said = run(*arguments, "--out", out).stdout
+    assert '{"event":' not in said
+    assert f"workpaper: {out}" in said
+
+
 def test_nothing_is_drawn_from_a_damaged_log(export: Export, run: Run, tmp_path: Path) -> None:
     lines, tree = log(50)
     lines[20] = lines[20].replace(b'"done"', b'"gone"')

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from tallystick_tlog import TlogError, TlogProof, leaf_hash, parse_entry
 
+from tallystick_cli.audit.answering import AuditGroup
 from tallystick_cli.audit.console import (
     EXIT_DAMAGED,
     CaOption,
@@ -13,6 +14,7 @@ from tallystick_cli.audit.console import (
     JsonOption,
     KeyOption,
     PinnedKeyOption,
+    counted,
     fail,
     plain_errors,
     printable,
@@ -31,6 +33,7 @@ from tallystick_cli.audit.verify import verify_log
 from tallystick_cli.audit.writing_commands import export_as, report
 
 app = typer.Typer(
+    cls=AuditGroup,
     help="Replay a ledger on your own machine; needs no server and trusts nothing but the key you pinned.",
     no_args_is_help=True,
 )
@@ -104,7 +107,7 @@ def proof(
     if (entry.log, entry.seq) != (checkpoint.origin, found.index):
         typer.echo(f"not proved: the entry calls itself {entry.seq} of {entry.log}, the proof is of another place")
         raise typer.Exit(EXIT_DAMAGED)
-    typer.echo(f"proved: entry {entry.seq} of {entry.log} ({checkpoint.size} entries), {entry.event.type}")
+    typer.echo(f"proved: entry {entry.seq} of {entry.log} ({counted(checkpoint.size, 'entry')}), {entry.event.type}")
 
 
 app.command()(prove)

@@ -1,5 +1,6 @@
 """What the auditor's commands share: options, exit statuses, one-line errors, JSON and words."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,18 @@ LogsArgument = Annotated[
 ]
 
 
+class Words(Console):
+    """Standard output, for words: long lines stay whole, and numbers in a log's text are not coloured."""
+
+    def __init__(self) -> None:
+        """Open it."""
+        super().__init__(highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `AuditGroup` to end: rich would with 1, which means damaged."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn the audit's errors into one line and an exit status."""
@@ -63,7 +76,13 @@ def printable(text: str) -> str:
 
 def say(text: str = "", style: str = "") -> None:
     """Print one line of words; markup and control characters of a log do nothing in it."""
-    Console(highlight=False, soft_wrap=True).print(Text(printable(text), style=style))
+    Words().print(Text(printable(text), style=style))
+
+
+def counted(number: int, noun: str) -> str:
+    """Put a number before its noun: `1 entry`, `2,000 entries`, `3 logs`."""
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def show_json(value: msgspec.Struct) -> None:

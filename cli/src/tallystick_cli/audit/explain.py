@@ -92,7 +92,7 @@ def find_entry(
         message = f"entry {entry[:100]} is not in what holds of the log; `tally audit verify` says what is wrong"
         raise NotProvedError(message)
     if found is None:
-        message = f"no entry {entry[:100]} here"
+        message = f"no entry {entry[:100]} here: give its number in the log, from 0, or its event id"
         raise AuditError(message)
     return found, tuple(reports)
 

@@ -27,6 +27,8 @@ class Report(msgspec.Struct, frozen=True):
     ``notes`` say what the entries tell of other logs: that their content was dropped after its retention, or that this
     log goes on for them after a restore that lost signed entries.
     ``keys`` is the history of checkpoint keys, as far as the replay got; empty where the log has no rotation.
+    ``since`` is the size of the kept checkpoint that the log was compared with, None if none of it was kept. It stands
+    for the first ``not_read`` of the ``entries``, which were not read again.
     """
 
     source: str
@@ -39,6 +41,8 @@ class Report(msgspec.Struct, frozen=True):
     limits: tuple[str, ...]
     notes: tuple[str, ...] = ()
     keys: tuple[KeyUse, ...] = ()
+    since: int | None = None
+    not_read: int = 0
 
 
 class DamagedLogError(Exception):

@@ -43,6 +43,7 @@ from tallystick_cli.audit.console import (
     JsonOption,
     KeyOption,
     LogArgument,
+    counted,
     one_source,
     plain_errors,
     say,
@@ -99,7 +100,7 @@ def mirror(
     if as_json:
         show_json(done)
     else:
-        say(f"{done.entries} entries of {done.log}, {done.added} of them new, in {done.folder}")
+        say(f"{counted(done.entries, 'entry')} of {done.log}, {done.added:,} of them new, in {done.folder}")
     if not done.authenticated:
         warn(_NOT_PINNED)
 
@@ -183,10 +184,12 @@ def _stage(source: LogSource, target: Checkpoint, held: _Held, staging: Path, ad
         message = f"the log ends after {builder.size} entries, its checkpoint counts {target.size}"
         raise NotProvedError(message)
     if builder.root() != target.root:
-        before = (
-            f"the mirror's {held.size} entries and the new ones do not make" if held.size else "the entries make not"
+        message = (
+            f"the mirror's {held.size} entries and the new ones do not make the root that is signed: an entry was"
+            " changed, or the log is not the one mirrored before"
+            if held.size
+            else "the entries do not make the root that is signed; `tally audit verify` names the first bad one"
         )
-        message = f"{before} the root that is signed: an entry was changed, or the log is not the one mirrored before"
         raise NotProvedError(message)
     there = edge_tiles(held.size)
     for tile, hashes in builder.edges():

@@ -1,8 +1,9 @@
 """Answers in words."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from tallystick_cli.audit.console import say
+from tallystick_cli.audit.console import counted, say
 from tallystick_cli.audit.diff import Diff
 from tallystick_cli.audit.explain import Explanation, Related
 from tallystick_cli.audit.sample import Sample
@@ -12,13 +13,17 @@ _SHOWN = 20
 """Missing versions that are listed one by one."""
 
 
-def tell_sample(sample: Sample) -> None:
-    """Print what was drawn, and each entry's own line."""
-    say(f"{sample.count} of {sample.population} entries of {sample.log}", "bold")
-    say(f"  root {sample.root} of {sample.size} entries, seed {sample.seed}")
+def tell_sample(sample: Sample, workpaper: Path | None) -> None:
+    """Print what was drawn, and each entry's own line unless a workpaper was written."""
+    of_type = "" if sample.type is None else f" of type {sample.type}"
+    say(f"{sample.count} of {counted(sample.population, 'entry')}{of_type}, log {sample.log}", "bold")
+    say(f"  root {sample.root} of {counted(sample.size, 'entry')}, seed {sample.seed}")
     for item in sample.entries:
-        say(f"{item.seq}  {item.recorded}  {item.type}  by {item.actor}", "bold")
-        say(f"  {item.line}")
+        say(f"{item.seq}  {item.recorded}  {item.type}  by {item.actor}", "bold" if workpaper is None else "")
+        if workpaper is None:
+            say(f"  {item.line}")
+    if workpaper is not None:
+        say(f"  workpaper: {workpaper}")
 
 
 def tell_diff(diff: Diff) -> None:
@@ -91,7 +96,7 @@ def _tell_request(found: Explanation) -> None:
     if found.correlation is None:
         say("Request: none is named")
         return
-    say(f"Request: {found.correlation}, which left {found.same_request_count} more entries here")
+    say(f"Request: {found.correlation}, which left {counted(found.same_request_count, 'more entry')} here")
     for run in _runs(found.same_request):
         first, last = run[0], run[-1]
         where = f"entry {first.seq}" if first is last else f"{len(run)} entries, {first.seq} to {last.seq},"

@@ -77,7 +77,9 @@ def sample(
     if as_json:
         show_json(drawn)
     else:
-        tell_sample(drawn)
+        tell_sample(drawn, out)
+    if not drawn.population and kind is not None:
+        warn(f"no entry is of type {kind}: the sample is empty")
     end_by((report,))
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tallystick_cli.audit.console import EXIT_DAMAGED, show_json, warn
+from tallystick_cli.audit.console import EXIT_DAMAGED, Words, counted, show_json, warn
 from tallystick_cli.audit.drive import Advance
 from tallystick_cli.audit.findings import Report, summarise
 from tallystick_cli.audit.sources import LogSource
@@ -46,7 +46,7 @@ def report_json(reports: tuple[Report, ...]) -> None:
 
 def report_text(reports: tuple[Report, ...]) -> None:
     """Print each report in words, and at the end what no replay shows."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Words()
     for report in reports:
         _show(console, report)
     console.print(Text("What this replay cannot show:", style="bold"))
@@ -66,7 +66,9 @@ def _show(console: Console, report: Report) -> None:
     if report.status == "intact":
         trust = "authenticated by your key" if report.authenticated else "self-consistent, not authenticated"
         style = "green" if report.authenticated else "yellow"
-        console.print(Text(f"  intact: {report.entries:,} entries, root {report.root}, {trust}", style=style))
+        console.print(Text(f"  intact: {_extent(report)}, root {report.root}, {trust}", style=style))
+        if report.since is not None:
+            console.print(Text(f"  continues the checkpoint that you kept at {counted(report.since, 'entry')}"))
     for note in report.notes:
         console.print(Text("  " + "".join(char if char.isprintable() else "?" for char in note)))
     for use in report.keys:
@@ -76,6 +78,14 @@ def _show(console: Console, report: Report) -> None:
         where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
         message = "".join(char if char.isprintable() else "?" for char in finding.message)
         console.print(Text(f"  damaged: {where}{finding.code}: {message}", style="red"))
+
+
+def _extent(report: Report) -> str:
+    """Say how long the log is and, where not all of it was read, how much was."""
+    size = counted(report.entries, "entry")
+    if not report.not_read:
+        return size
+    return f"{size}, of which {report.entries - report.not_read:,} were read and {report.not_read:,} not again"
 
 
 def end_by(reports: tuple[Report, ...], *, quiet: bool = False) -> None:

@@ -119,7 +119,7 @@ def states_at(  # noqa: PLR0917 (the command's own parameters)
     if not records:
         message = f"no entry of stream {stream[:200]} here"
         raise AuditError(message)
-    shown = at.isoformat()
+    shown = at.isoformat().replace("+00:00", "Z")
     states = tuple(_fold(stream, name, shown, by, held, later.get(name, 0)) for name, held in sorted(records.items()))
     return states, tuple(reports)
 

@@ -87,6 +87,8 @@ class Verification:
             ),
             notes=self.replay.dropped if self.replay else (),
             keys=uses(self.replay.history) if self.replay else (),
+            since=self._kept.checkpoint.size if self._kept is not None else None,
+            not_read=self._skipped,
         )
 
     def _check_signatures(self) -> list[Finding]:

@@ -16,6 +16,7 @@ from tallystick_cli.audit.console import (
     LogArgument,
     LogsArgument,
     all_sources,
+    counted,
     fail,
     new_file,
     one_source,
@@ -62,7 +63,8 @@ def report(
     if as_json:
         report_json(reports)
     else:
-        say(f"{sum(item.entries for item in reports)} entries of {len(reports)} logs, in {out}")
+        entries = counted(sum(item.entries for item in reports), "entry")
+        say(f"{entries} of {counted(len(reports), 'log')}, in {out}")
     end_by(reports, quiet=as_json)
 
 
@@ -76,10 +78,10 @@ def export_as(
     ca: CaOption = None,
     header: HeaderOption = None,
 ) -> None:
-    """Verify a log and write it as a table; a damaged log gives no file.
+    r"""Verify a log and write it as a table; a damaged log gives no file.
 
     In CSV, a cell that a spreadsheet would take for a formula gets an apostrophe in front. Parquet needs the extra
-    tallystick-cli[parquet]. The table is for reading: only the lines themselves (ndjson) can be verified again.
+    `tallystick-cli\[parquet]`. The table is for reading: only the lines themselves (ndjson) can be verified again.
     Exit status: 0 written, 1 the log is damaged, 2 not done.
 
         tally audit export-as logs/acme-compliance --format csv --out acme.csv --key ledger.vkey
@@ -98,7 +100,7 @@ def export_as(
     if as_json:
         report_json((found,))
     else:
-        say(f"{found.entries} entries of {found.log}, in {out}")
+        say(f"{counted(found.entries, 'entry')} of {found.log}, in {out}")
     warn_if_unauthenticated((found,))
 
 

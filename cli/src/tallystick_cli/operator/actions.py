@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from uuid import UUID
 
 import msgspec
 from rich.console import Console
@@ -157,6 +158,22 @@ def list_breaks(folder: Path | None, *, as_json: bool) -> int:
 def succeed_logs(folder: Path | None, *, tenant: str, reason: str) -> int:
     """Let the ledger open successors of a tenant's broken logs."""
     return _ask_ledger(folder, "log", "succeed", f"--tenant={tenant}", f"--reason={reason}")
+
+
+def place_hold(folder: Path | None, *, tenant: str, code: str, log: UUID | None) -> int:
+    """Let the ledger keep a tenant's audit logs, or one of them, beyond their retention."""
+    one = () if log is None else (f"--log={log}",)
+    return _ask_ledger(folder, "hold", "place", f"--tenant={tenant}", f"--code={code}", *one)
+
+
+def release_hold(folder: Path | None, *, tenant: str, hold: UUID) -> int:
+    """Let the ledger end a hold."""
+    return _ask_ledger(folder, "hold", "release", f"--tenant={tenant}", f"--hold={hold}")
+
+
+def list_holds(folder: Path | None, *, tenant: str) -> int:
+    """Let the ledger list a tenant's holds."""
+    return _ask_ledger(folder, "hold", "list", f"--tenant={tenant}")
 
 
 def rotate_checkpoint_key(folder: Path | None, *, overlap_days: float, timeout_s: float, as_json: bool) -> int:

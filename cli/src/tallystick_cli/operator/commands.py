@@ -1,4 +1,4 @@
-"""`tally up | down | status | serve | init | tenant add | trace | doctor | dlq | keys | log`.
+"""`tally up | down | status | serve | init | tenant add | trace | doctor | dlq | keys | log | hold`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
@@ -29,6 +29,7 @@ NewPorts = Annotated[
 ]
 _ROLES = ("api", "worker", "migrate")
 
+LogsOwner = Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")]
 OneTenant = Annotated[str | None, typer.Option("--tenant", metavar="SLUG|ID", help="Of this tenant only.")]
 EventId = Annotated[UUID, typer.Argument(help="The event's id, as `tally dlq list` prints it.")]
 OwnerService = Annotated[str, typer.Option("--service", help="The service that could not handle it, as listed.")]
@@ -52,6 +53,13 @@ log = typer.Typer(
 )
 
 
+hold = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Holds: expired audit logs that are kept nevertheless, as for a dispute.\n\n"
+        "Placing and releasing are entries in the tenant's compliance log. Holds are printed as JSON, one a line."
+    ),
+)
 contain = typer.Typer(no_args_is_help=True, help="In an incident: end sessions at once, in every service.")
 keys = typer.Typer(no_args_is_help=True, help="Keys that sign and seal.")
 rotate = typer.Typer(no_args_is_help=True, help="Use a new key; what the old one signed or sealed stays good.")
@@ -67,6 +75,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(contain, name="contain")
     app.add_typer(keys, name="keys")
     app.add_typer(log, name="log")
+    app.add_typer(hold, name="hold")
 
 
 def up(
@@ -144,7 +153,7 @@ def add_tenant(
 
 
 def export(
-    tenant_slug: Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")],
+    tenant_slug: LogsOwner,
     out: Annotated[Path, typer.Option(help="Where the folders go, one for each log.")],
     folder: Folder = None,
 ) -> None:
@@ -205,7 +214,7 @@ def list_breaks(folder: Folder = None, *, as_json: AsJson = False) -> None:
 
 @log.command("succeed")
 def succeed_logs(
-    tenant_slug: Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")],
+    tenant_slug: LogsOwner,
     reason: Annotated[str, typer.Option(help="Why, in 1 to 500 characters. It is sealed to the tenant's key.")],
     folder: Folder = None,
 ) -> None:
@@ -214,6 +223,33 @@ def succeed_logs(
     Prints the successors' names. If it is killed, give it again.
     """
     _run("succeed_logs", folder, tenant=tenant_slug, reason=reason)
+
+
+@hold.command("place")
+def place_hold(
+    tenant_slug: LogsOwner,
+    code: Annotated[str, typer.Option(help="Why: a file number or code, up to 40 of A-Z a-z 0-9 . _ -; no names.")],
+    log_id: Annotated[UUID | None, typer.Option("--log", help="This log only; unless told, all of the tenant.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Keep a tenant's audit logs beyond their retention until the hold is released."""
+    _run("place_hold", folder, tenant=tenant_slug, code=code, log=log_id)
+
+
+@hold.command("release")
+def release_hold(
+    tenant_slug: LogsOwner,
+    hold_id: Annotated[UUID, typer.Option("--hold", help="The hold's id, as `tally hold list` prints it.")],
+    folder: Folder = None,
+) -> None:
+    """End a hold. What it alone kept is dropped within a minute if it has expired, for ever."""
+    _run("release_hold", folder, tenant=tenant_slug, hold=hold_id)
+
+
+@hold.command("list")
+def list_holds(tenant_slug: LogsOwner, folder: Folder = None) -> None:
+    """List a tenant's holds."""
+    _run("list_holds", folder, tenant=tenant_slug)
 
 
 @dlq.command("list")

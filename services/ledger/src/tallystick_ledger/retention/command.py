@@ -16,6 +16,7 @@ import msgspec
 from tallystick_chassis.http.problems import Problem
 from tallystick_chassis.scope import Scope
 
+from tallystick_ledger.errors import EntryNotFound
 from tallystick_ledger.exports.command import PLATFORM, find_tenant
 from tallystick_ledger.retention.commands import place_hold, release_hold
 from tallystick_ledger.retention.store import list_holds
@@ -59,6 +60,9 @@ async def hold(runtime: Runtime, arguments: Sequence[str]) -> int:
             elif asked.does == "release":
                 await release_hold(tx, asked.hold)
             holds = await list_holds(tx)
+    except EntryNotFound:
+        sys.stderr.write("tallystick: there is no such hold, or it was released before\n")
+        return _REFUSED
     except Problem as problem:
         sys.stderr.write(f"tallystick: {problem.title}\n")
         return _REFUSED
