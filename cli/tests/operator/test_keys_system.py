@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from tallystick_cli.stack import boot, state

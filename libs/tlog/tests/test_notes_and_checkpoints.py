@@ -25,6 +25,7 @@ from tallystick_tlog import (
     perfect_subtrees,
     plan_inclusion,
     sign_checkpoint,
+    to_base64,
 )
 from tallystick_tlog.samples import ORIGIN, SIGNER, log
 
@@ -171,3 +172,11 @@ def test_no_bytes_but_a_proof_file_parse(data: bytes) -> None:
     except ProofFormatError:
         return
     assert b"\n\n" in data
+
+
+def test_a_key_name_that_no_text_can_have_is_refused_as_one() -> None:
+    # JSON can spell a lone surrogate, and the name in a receipt comes from JSON.
+    with pytest.raises(KeyFormatError, match="not Unicode"):
+        VerifierKey.ed25519("tallystick.local/\ud800", bytes(32))
+    with pytest.raises(KeyFormatError, match="not Unicode"):
+        VerifierKey.parse(f"\udcff+00000000+{to_base64(bytes([1]) + bytes(32))}")

@@ -163,3 +163,14 @@ def test_a_checkpoint_with_two_signatures_opens_with_either_key() -> None:
     note = sign_checkpoint(Checkpoint(LOG, 1, bytes(32)), Signer(LOG, seed(2)), Signer(LOG, seed(1)))
     for n in (1, 2):
         assert open_checkpoint(note, [VerifierKey.ed25519(LOG, public(n))]).size == 1
+
+
+@pytest.mark.control("X-10")
+def test_a_statement_padded_with_strangers_signatures_is_refused() -> None:
+    note = statement(1, 2)
+    padding = "".join(Signer(f"stranger-{n}", seed(9)).signature_line(note.rpartition("\n\n")[0]) for n in range(60))
+    assert open_rotation(note, LOG).new == public(2)
+    with pytest.raises(RotationError, match="more than 4096 characters"):
+        open_rotation(note + padding, LOG)
+    longest = "x" * 255
+    assert open_rotation(statement(1, 2, name=longest), longest).name == longest

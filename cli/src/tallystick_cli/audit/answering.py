@@ -5,7 +5,6 @@ import os
 import sys
 from typing import Any
 
-from typer import Context
 from typer.core import TyperGroup
 
 from tallystick_cli.audit.console import EXIT_NOT_DONE, fail
@@ -14,7 +13,7 @@ from tallystick_cli.audit.console import EXIT_NOT_DONE, fail
 class AuditGroup(TyperGroup):
     """Ends with "not done" where standard output is on a full disk, or whoever read it has left."""
 
-    def invoke(self, ctx: Context) -> Any:  # noqa: ANN401 (what a command returns is anything, and is not used)
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 (typer's context has no public name; the answer is not used)
         """Run the command and see its answer out."""
         try:
             try:

@@ -18,6 +18,7 @@ from tallystick_cli.audit.console import (
     fail,
     plain_errors,
     printable,
+    say,
     warn,
 )
 from tallystick_cli.audit.kept import load_since
@@ -73,7 +74,8 @@ def verify(
         here = {item.log for item in reports}
         if kept and None not in here and here.isdisjoint(item.checkpoint.origin for item in kept):
             fail(f"the checkpoint you kept is of log {kept[0].checkpoint.origin}, which is not here")
-        for item in kept if len(sources) > 1 else ():
+        is_one_log = len(sources) == 1 and Path(sources[0].name) == Path(source)
+        for item in () if is_one_log else kept:
             if item.checkpoint.origin not in here:
                 warn(f"you kept a checkpoint of log {item.checkpoint.origin}, which is not here")
     (report_json if as_json else report_text)(reports)
@@ -107,7 +109,7 @@ def proof(
     if (entry.log, entry.seq) != (checkpoint.origin, found.index):
         typer.echo(f"not proved: the entry calls itself {entry.seq} of {entry.log}, the proof is of another place")
         raise typer.Exit(EXIT_DAMAGED)
-    typer.echo(f"proved: entry {entry.seq} of {entry.log} ({counted(checkpoint.size, 'entry')}), {entry.event.type}")
+    say(f"proved: entry {entry.seq} of {entry.log} ({counted(checkpoint.size, 'entry')}), {entry.event.type}")
 
 
 app.command()(prove)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Final
 
@@ -95,8 +95,9 @@ def _run_parts(  # noqa: PLR0917 (one caller, which has just worked these out)
         # This process works too, so that nothing waits while the others start.
         with ProcessPoolExecutor(jobs - 1, mp_context=context) as pool:
             for part, digests in _in_order(pool, path, parts, replay.log, _AHEAD * jobs):
-                if not all(found is not None and replay.accept(found) for found in digests):
-                    _replay_part(path, part, digests, replay)
+                accepted = sum(1 for _ in takewhile(lambda found: found is not None and replay.accept(found), digests))
+                if accepted < len(digests):
+                    _replay_part(path, part, digests, accepted, replay)
                 advance(part.end - part.start)
                 if is_over(replay, max_entries):
                     pool.shutdown(wait=False, cancel_futures=True)
@@ -137,12 +138,13 @@ def _in_order(
         yield first.part, first.own if first.own is not None else first.future.result()
 
 
-def _replay_part(path: Path, part: Part, digests: list[Digest | None], replay: Replay) -> None:
-    """Go over a part's blocks again, beginning with the first that was not accepted."""
+def _replay_part(path: Path, part: Part, digests: list[Digest | None], accepted: int, replay: Replay) -> None:
+    """Go over a part's blocks again, beginning with the first that was not accepted.
+
+    Blocks are counted, not told by their numbers: one that repeats earlier entries is sound in itself.
+    """
     with open_file(path) as file:
-        for block, found in zip(read_part(file, part), digests, strict=False):
-            if found is not None and found.tree.end <= replay.tree.end:
-                continue
+        for block, found in islice(zip(read_part(file, part), digests, strict=False), accepted, None):
             replay.add(block, found)
             if replay.finding is not None or replay.suspicion is not None:
                 return

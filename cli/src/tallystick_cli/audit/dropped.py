@@ -10,6 +10,9 @@ _MARK: Final = f'"type":"{_TYPE}"'.encode()
 MAX_NOTES: Final = 1_000
 """A bound on memory: that many months of logs are 83 years."""
 
+_MAX_WORDS: Final = 512
+"""Characters of what a note repeats of an entry."""
+
 
 class _Data(msgspec.Struct):
     origin: str
@@ -43,6 +46,8 @@ def _note(line: bytes) -> str | None:
             return None
         log = msgspec.json.decode(entry.event.data, type=_Data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(log.origin) + len(log.period) + len(log.root) > _MAX_WORDS:
         return None
     return (
         f"{log.origin} of period {log.period}: content dropped on {entry.recorded[:10]} after its retention; "

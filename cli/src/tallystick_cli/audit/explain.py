@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
-from tallystick_tlog import VerifierKey
+from tallystick_tlog import CompactRange, VerifierKey, leaf_hash, to_base64
 
 from tallystick_cli.audit.drive import Advance
 from tallystick_cli.audit.errors import AuditError, NotProvedError
@@ -19,6 +19,8 @@ MAX_RELATED: Final = 200
 """Entries of one request that are listed; the rest are counted."""
 
 _MAX_CAUSES: Final = 16
+
+_Verified = Sequence[tuple[LogSource, Report]]
 
 
 class Related(msgspec.Struct, frozen=True):
@@ -97,13 +99,15 @@ def find_entry(
     return found, tuple(reports)
 
 
-def explain(record: Record, sources: Sequence[LogSource], advance: Advance) -> Explanation:
-    """Gather what belongs to an entry and put it in words.
+def explain(record: Record, sources: Sequence[LogSource], reports: Sequence[Report], advance: Advance) -> Explanation:
+    """Gather what belongs to an entry and put it in words; ``reports`` are of the same ``sources``.
 
     Raises:
         AuditError: a source cannot be read.
+        NotProvedError: it gives other entries than those that were verified.
 
     """
+    verified = tuple(zip(sources, reports, strict=True))
     event = record.event
     related: list[Related] = []
     effects: list[Related] = []
@@ -123,8 +127,8 @@ def explain(record: Record, sources: Sequence[LogSource], advance: Advance) -> E
         if other.event.id == event.causation:
             known[other.event.id] = other
 
-    _scan(sources, markers, take, advance)
-    causes, missing = _causes(record, known, sources, advance)
+    _scan(verified, markers, take, advance)
+    causes, missing = _causes(record, known, verified, advance)
     kind = event_kinds().get((event.type, event.v))
     data = full_data(event)
     return Explanation(
@@ -164,7 +168,7 @@ def seconds_between(earlier: str, later: str) -> float | None:
 
 
 def _causes(
-    record: Record, known: dict[str, Record], sources: Sequence[LogSource], advance: Advance
+    record: Record, known: dict[str, Record], verified: _Verified, advance: Advance
 ) -> tuple[tuple[Related, ...], str | None]:
     """Follow the causation back; an event outside the request costs another pass."""
     causes: list[Related] = []
@@ -179,7 +183,7 @@ def _causes(
                 if other.event.id == target:
                     known[target] = other
 
-            _scan(sources, [wanted.encode()], take, advance)
+            _scan(verified, [wanted.encode()], take, advance)
         cause = known.get(wanted)
         if cause is None:
             return tuple(causes), wanted
@@ -188,18 +192,24 @@ def _causes(
     return tuple(causes), None
 
 
-def _scan(
-    sources: Sequence[LogSource], markers: Sequence[bytes], take: Callable[[Record], None], advance: Advance
-) -> None:
-    """Read every line that has one of the texts in it; the logs have been verified before."""
-    for source in sources:
-        for lines in bare_lines(source, 2**62, advance):
+def _scan(verified: _Verified, markers: Sequence[bytes], take: Callable[[Record], None], advance: Advance) -> None:
+    """Read every line that has one of the texts in it, as far as the logs have been verified before.
+
+    A server is asked a second time here: what it answers must be what it answered the first time.
+    """
+    for source, report in verified:
+        tree = CompactRange()
+        for lines in bare_lines(source, report.entries, advance):
+            tree = tree.extend(map(leaf_hash, lines))
             for line in lines:
                 if any(marker in line for marker in markers):
                     try:
                         take(read_record(line))
                     except AuditError:
                         continue  # in a damaged log, which the report says
+        if report.root is not None and to_base64(tree.root()) != report.root:
+            message = f"{source.name} gave other entries when it was read once more"
+            raise NotProvedError(message)
 
 
 def _related(record: Record) -> Related:

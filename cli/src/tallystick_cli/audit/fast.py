@@ -86,11 +86,12 @@ class Series(msgspec.Struct, frozen=True):
 class Digest(msgspec.Struct, frozen=True):
     """A block in which everything holds, and its edges. Hashes are 32 bytes, times as entries write them.
 
-    ``dropped`` says in words which logs' contents were dropped.
+    ``first_leaf`` is the first entry's; ``dropped`` says in words which logs' contents were dropped.
     """
 
     tree: CompactRange
     first_prev: bytes
+    first_leaf: bytes
     last_leaf: bytes
     first_recorded: str
     last_recorded: str
@@ -136,7 +137,7 @@ def digest(data: bytes, log: str) -> Digest | None:
     # Most blocks tell of no log, and looking for it in their bytes costs as much as a twentieth of everything else.
     tells = any(one.source == "ledger" and one.aggregate == "audit_log" for one in series)
     dropped = dropped_in(data) if tells else ()
-    return Digest(tree, entries[0].prev, leaves[-1], times[0], times[-1], series, dropped)
+    return Digest(tree, entries[0].prev, leaves[0], leaves[-1], times[0], times[-1], series, dropped)
 
 
 def _series(entries: list[_Line[str]]) -> tuple[Series, ...] | None:

@@ -22,7 +22,7 @@ from tallystick_tlog import (
 
 from tallystick_cli.audit.errors import AuditError
 from tallystick_cli.audit.replay import Replay, ReplayState
-from tallystick_cli.audit.sources import CHECKPOINT, read_small_file
+from tallystick_cli.audit.sources import CHECKPOINT, ENTRIES, read_small_file
 
 REPLAY: Final = "replay.json"
 
@@ -69,7 +69,8 @@ def load_since(path: Path) -> tuple[KeptLog, ...]:
     if not folders:
         message = f"{path} is not a folder of kept checkpoints"
         raise AuditError(message)
-    return tuple(_load(folder / CHECKPOINT, folder / REPLAY) for folder in folders)
+    # A state that lies in an export came from the operator: the numbers of the sources in it are proved by nothing.
+    return tuple(_load(folder / CHECKPOINT, None if _is_export(folder) else folder / REPLAY) for folder in folders)
 
 
 def load_log(folder: Path, origin: str) -> KeptLog | None:
@@ -84,8 +85,9 @@ def load_log(folder: Path, origin: str) -> KeptLog | None:
 
 
 def log_folder(folder: Path, origin: str) -> Path:
-    """Say where a log's kept files lie."""
-    return folder / quote(origin, safe="")
+    """Say where a log's kept files lie: in a folder of this one, whatever the log calls itself."""
+    name = quote(origin, safe="")
+    return folder / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
 def keep(folder: Path, note: bytes, replay: Replay) -> None:
@@ -114,6 +116,10 @@ def write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _is_export(folder: Path) -> bool:
+    return any((folder / name).exists() or (folder / name).is_symlink() for name in (ENTRIES, "tile"))
 
 
 def _load(checkpoint_file: Path, state_file: Path | None) -> KeptLog:

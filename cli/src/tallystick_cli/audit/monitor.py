@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import unquote
 
 import msgspec
 from tallystick_tlog import (
@@ -46,10 +47,11 @@ class Round(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Growth(msgspec.Struct, frozen=True):
-    """When the log last grew, as the monitor saw it."""
+    """When the log last grew, as the monitor saw it, and where it was shown."""
 
     at: datetime
     size: int
+    source: str = ""
 
 
 class Monitor:
@@ -80,6 +82,9 @@ class Monitor:
         if kept is not None:
             self._check_kept(kept, history)
         refused = self._refusal(note, checkpoint, history)
+        if kept is None and not refused and (before := self._shown_before()) is not None:
+            message = f"log {before} was shown here, and now it is log {checkpoint.origin}"
+            return Round(at, self._source.name, checkpoint.origin, alarm="fork", message=message)
         found: Replay | tuple[Alarm, Finding] | None = None
         if not refused or kept is None or checkpoint.size > kept.checkpoint.size:
             found = self._compare(kept, checkpoint)
@@ -99,6 +104,17 @@ class Monitor:
         evidence = self._save_evidence(note, checkpoint.origin, f"{now:%Y%m%dT%H%M%SZ}-{alarm}")
         message, entry = finding.message, finding.seq
         return msgspec.structs.replace(seen, alarm=alarm, message=message, entry=entry, evidence=str(evidence))
+
+    def _shown_before(self) -> str | None:
+        """Name the log that the source showed at an earlier look: where several keys are pinned, it may change it."""
+        try:
+            for path in sorted(self._folder.glob(f"*/{GROWTH}")):
+                if msgspec.json.decode(path.read_bytes(), type=_Growth).source == self._source.name:
+                    return unquote(path.parent.name)
+        except (OSError, msgspec.MsgspecError) as error:
+            message = f"cannot use what is kept in {self._folder}: {error}"
+            raise AuditError(message) from error
+        return None
 
     def _check_kept(self, kept: KeptLog, history: KeyHistory) -> None:
         refused = self._refusal(kept.note, kept.checkpoint, history)
@@ -133,7 +149,7 @@ class Monitor:
         try:
             growth = msgspec.json.decode(path.read_bytes(), type=_Growth) if path.exists() else None
             if growth is None or added:
-                growth = _Growth(now, checkpoint.size)
+                growth = _Growth(now, checkpoint.size, self._source.name)
                 write_whole(path, msgspec.json.encode(growth))
         except (OSError, msgspec.MsgspecError) as error:
             message = f"cannot use {path}: {error}"

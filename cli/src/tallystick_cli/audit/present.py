@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlencode
 
 import msgspec
+from tallystick_tlog import MAX_INTEGER
 
 from tallystick_cli.audit.errors import AuditError, NotThereError
 from tallystick_cli.audit.sources import UrlSource
@@ -16,6 +17,7 @@ from tallystick_cli.audit.sources import UrlSource
 SERVICES: Final = ("identity", "assessment", "ledger", "verification", "privacy")
 _MAX_PAGE_BYTES: Final = 16_000_000
 _MAX_REACH: Final = 100_000
+_MAX_SEQ_DIGITS: Final = 16  # of 2^53 - 1
 
 _TABLES: Final = """
 create table present (service, kind, key, stream, fields, primary key (service, kind, key)) without rowid;
@@ -49,7 +51,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
     event_id: str | None
     sha256: str | None
-    version: int | None
+    version: Annotated[int, msgspec.Meta(ge=0, le=MAX_INTEGER)] | None
     type: str | None
     stored_at: str | None
 
@@ -177,7 +179,7 @@ def _event(row: Row) -> StoredEvent:
 
 def _place(key: str) -> tuple[str, int]:
     aggregate, _, seq = key.partition("/")
-    if not (seq.isascii() and seq.isdigit()):
+    if not (seq.isascii() and seq.isdigit() and len(seq) <= _MAX_SEQ_DIGITS):
         message = f"a stored event has no number: {key[:100]}"
         raise AuditError(message)
     return aggregate, int(seq)

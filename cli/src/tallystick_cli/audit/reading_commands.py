@@ -136,7 +136,7 @@ def explain(
         sources = open_sources(export, ca, header or ())
         with progress_bar(total_bytes(sources, 2)) as advance:
             record, reports = find_entry(sources, entry, keys, advance)
-            explanation = explain_entry(record, sources, advance)
+            explanation = explain_entry(record, sources, reports, advance)
     if as_json:
         show_json(explanation)
     else:

@@ -135,7 +135,7 @@ class _Reconciler:
             "union all select service, null, null, event_id, stream, type, stored_at from unnumbered"
         )
         for service, aggregate, seq, event_id, stream, kind, stored_at in rows.fetchall():
-            place = (service, aggregate or (kind or "..").split(".")[1])
+            place = (service, aggregate or (kind or "").partition(".")[2].partition(".")[0])
             log = told.log_of(*place)
             if log is None or log not in told.as_of:
                 continue
@@ -236,7 +236,8 @@ class _Reconciler:
         if stored_at is None:
             return True
         moment = _moment(stored_at)
-        return moment + self._grace < _moment(self.expectation.as_of[log]) or moment > self._now + self._grace
+        # Differences, not sums: a service may claim the last moment of the calendar.
+        return _moment(self.expectation.as_of[log]) - moment > self._grace or moment - self._now > self._grace
 
     def _find(self, difference: Difference) -> None:
         if len(self.found) < MAX_SHOWN:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from tallystick_cli.audit.console import EXIT_DAMAGED, Words, counted, show_json, warn
+from tallystick_cli.audit.console import EXIT_DAMAGED, Words, counted, printable, show_json, warn
 from tallystick_cli.audit.drive import Advance
 from tallystick_cli.audit.findings import Report, summarise
 from tallystick_cli.audit.sources import LogSource
@@ -49,9 +49,9 @@ def report_text(reports: tuple[Report, ...]) -> None:
     console = Words()
     for report in reports:
         _show(console, report)
-    console.print(Text("What this replay cannot show:", style="bold"))
+    _print(console, "What this replay cannot show:", "bold")
     for limit in summarise(reports).limits:
-        console.print(Text(f"  - {limit}"))
+        _print(console, f"  - {limit}")
 
 
 def warn_if_unauthenticated(reports: tuple[Report, ...]) -> None:
@@ -61,23 +61,26 @@ def warn_if_unauthenticated(reports: tuple[Report, ...]) -> None:
 
 
 def _show(console: Console, report: Report) -> None:
-    # The log's own words are printed as plain text: markup or control characters in them do nothing.
-    console.print(Text(f"{report.log or 'unknown log'}  ({report.source})", style="bold"))
+    _print(console, f"{report.log or 'unknown log'}  ({report.source})", "bold")
     if report.status == "intact":
         trust = "authenticated by your key" if report.authenticated else "self-consistent, not authenticated"
         style = "green" if report.authenticated else "yellow"
-        console.print(Text(f"  intact: {_extent(report)}, root {report.root}, {trust}", style=style))
+        _print(console, f"  intact: {_extent(report)}, root {report.root}, {trust}", style)
         if report.since is not None:
-            console.print(Text(f"  continues the checkpoint that you kept at {counted(report.since, 'entry')}"))
+            _print(console, f"  continues the checkpoint that you kept at {counted(report.since, 'entry')}")
     for note in report.notes:
-        console.print(Text("  " + "".join(char if char.isprintable() else "?" for char in note)))
+        _print(console, f"  {note}")
     for use in report.keys:
         where = f"sizes {use.after + 1} to {use.until}" if use.until is not None else f"sizes from {use.after + 1}"
-        console.print(Text(f"  key: {where}: {use.key}"))
+        _print(console, f"  key: {where}: {use.key}")
     for finding in report.findings:
         where = f"entry {finding.seq} (line {finding.line}): " if finding.seq is not None else ""
-        message = "".join(char if char.isprintable() else "?" for char in finding.message)
-        console.print(Text(f"  damaged: {where}{finding.code}: {message}", style="red"))
+        _print(console, f"  damaged: {where}{finding.code}: {finding.message}", "red")
+
+
+def _print(console: Console, line: str, style: str = "") -> None:
+    """Print a line in which a log may speak: markup and control characters in its words do nothing."""
+    console.print(Text(printable(line), style=style))
 
 
 def _extent(report: Report) -> str:

@@ -24,6 +24,9 @@ from tallystick_cli.audit.key_history import TYPES, KeptRotation, statement_of
 MAX_SERIES: Final = 4_096
 """Number series (source and aggregate) in one log: a bound on memory that no real log comes near."""
 
+MAX_NAME: Final = 512
+"""Characters of a source's and an aggregate's names together: with the bound above, no more than some megabytes."""
+
 _CONTINUED_LOG: Final = re.compile(r".*/(audit-[0-9]{4}-[0-9]{2}([.][0-9]+)?|compliance[.][0-9]+)")
 
 
@@ -40,7 +43,10 @@ class Suspicion(msgspec.Struct, frozen=True):
 
 
 class ReplayState(msgspec.Struct, frozen=True):
-    """Where a replay stands, to be kept: ``tree`` is :meth:`CompactRange.to_bytes`, ``leaf`` the last leaf's hash."""
+    """Where a replay stands, to be kept: ``tree`` is :meth:`CompactRange.to_bytes`, ``leaf`` the last leaf's hash.
+
+    ``first_leaf`` is empty where it was kept by an older version.
+    """
 
     log: str
     tree: bytes
@@ -48,12 +54,14 @@ class ReplayState(msgspec.Struct, frozen=True):
     recorded: str
     series: tuple[Series, ...]
     rotations: tuple[KeptRotation, ...] = ()
+    first_leaf: bytes = b""
 
 
 class Replay:
     """The state of a replay: everything before ``tree.end`` holds.
 
-    ``finding`` is the first thing that does not; after it nothing more is replayed.
+    ``finding`` is the first thing that does not; after it nothing more is replayed. ``first_leaf`` is the hash of the
+    log's first entry, empty as long as none is known.
     """
 
     def __init__(self, log: str, kept_sizes: frozenset[int] = frozenset()) -> None:
@@ -65,6 +73,7 @@ class Replay:
         self.suspicion: Suspicion | None = None
         self.roots = {0: self.tree.root()}
         self.dropped: tuple[str, ...] = ()
+        self.first_leaf = b""
         self._kept_sizes = kept_sizes
         self._rotations: tuple[KeptRotation, ...] = ()
         self._leaf = FIRST_PREV
@@ -92,8 +101,11 @@ class Replay:
             or any(start < size <= end for size in self._kept_sizes)
             or any(item.first != self._next_number(key, item.first) for key, item in numbers.items())
             or len(self._numbers.keys() | numbers.keys()) > MAX_SERIES
+            or any(len(source) + len(aggregate) > MAX_NAME for source, aggregate in numbers)
         ):
             return False
+        if not start:
+            self.first_leaf = found.first_leaf
         self.tree = self.tree.merge(found.tree)
         self._leaf, self._recorded = found.last_leaf, found.last_recorded
         self._numbers.update((key, item.last) for key, item in numbers.items())
@@ -113,7 +125,15 @@ class Replay:
 
     def state(self) -> ReplayState:
         """Say where the replay stands; only of use while nothing has been found."""
-        return ReplayState(self.log, self.tree.to_bytes(), self._leaf, self._recorded, self.series(), self._rotations)
+        return ReplayState(
+            self.log,
+            self.tree.to_bytes(),
+            self._leaf,
+            self._recorded,
+            self.series(),
+            self._rotations,
+            self.first_leaf,
+        )
 
     @classmethod
     def resume(cls, state: ReplayState) -> Self:
@@ -130,7 +150,7 @@ class Replay:
         replay._rotations = state.rotations
         replay.tree = CompactRange.from_bytes(state.tree)
         replay.roots = {replay.tree.end: replay.tree.root()}
-        replay._leaf, replay._recorded = state.leaf, state.recorded
+        replay._leaf, replay._recorded, replay.first_leaf = state.leaf, state.recorded, state.first_leaf
         replay._numbers = {(item.source, item.aggregate): item.last for item in state.series}
         replay._first_numbers = {(item.source, item.aggregate): item.first for item in state.series}
         return replay
@@ -150,6 +170,8 @@ class Replay:
             if entry is None or self.finding is not None or self.suspicion is not None:
                 break
             self._leaf, self._recorded = leaf_hash(line), entry.recorded
+            if not entry.seq:
+                self.first_leaf = self._leaf
             key = entry.event.source, entry.event.aggregate
             self._numbers[key] = entry.source_seq
             self._first_numbers.setdefault(key, entry.source_seq)
@@ -192,6 +214,8 @@ class Replay:
         elif entry.source_seq != number:
             name = f"{key[0]}/{key[1]}"[:200]
             self._find(ahead, "source_gap", f"source_seq of {name} is {entry.source_seq} where {number} is due")
+        elif len(key[0]) + len(key[1]) > MAX_NAME:
+            self._find(ahead, "format", f"the names of a source and an aggregate have more than {MAX_NAME} characters")
         elif key not in self._numbers and len(self._numbers) >= MAX_SERIES:
             self._find(ahead, "format", f"the log has more than {MAX_SERIES} sources and aggregates")
         elif entry.event.type in TYPES:

@@ -5,18 +5,20 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from typing import Final, Self
 
 from tallystick_cli.audit.errors import AuditError, UnreachableError
+from tallystick_cli.audit.pace import PacedResponse
 
 TRIES: Final = 6
 """So often in a row a download is gone on with without one more byte; the pauses add up to 6 s."""
 
 _FIRST_PAUSE_S: Final = 0.2
-_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
+_CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 
-Open = Callable[[Mapping[str, str]], AbstractContextManager[HTTPResponse]]
+Open = Callable[[Mapping[str, str]], AbstractContextManager[PacedResponse]]
 """Asks for the file with more headers.
 
 An answer that is neither 200 nor 206 is an AuditError, none at all an UnreachableError.
@@ -30,7 +32,7 @@ class ResumingStream:
         """Take how to ask for the file; nothing is asked yet."""
         self._open = open_
         self._connection = ExitStack()
-        self._answer: HTTPResponse | None = None
+        self._answer: PacedResponse | None = None
         self._position = 0
         self._length: int | None = None
         self._etag: str | None = None
@@ -42,7 +44,7 @@ class ResumingStream:
         # Without a strong tag nobody can say that the rest is the rest of the same file.
         if headers.get("Accept-Ranges") == "bytes" and etag.startswith('"'):
             self._etag = etag
-        if (length := headers.get("Content-Length", "")).isdecimal():
+        if _LENGTH.fullmatch(length := headers.get("Content-Length", "")):
             self._length = int(length)
         return self
 
@@ -82,7 +84,7 @@ class ResumingStream:
             raise UnreachableError(message)
         return chunk
 
-    def _ask_for_the_rest(self) -> HTTPResponse:
+    def _ask_for_the_rest(self) -> PacedResponse:
         wanted = {"Range": f"bytes={self._position}-", "If-Range": self._etag or ""}
         answer = self._connection.enter_context(self._open(wanted))
         place = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))

@@ -4,13 +4,14 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 from urllib.error import URLError
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, Request
 
 from tallystick_cli.audit.errors import AuditError, NotThereError, UnreachableError
+from tallystick_cli.audit.pace import PacedResponse
 from tallystick_cli.audit.resuming import ResumingStream
 from tallystick_cli.audit.tiled import TiledSource, first_bundle_of
 
@@ -167,7 +168,7 @@ class UrlSource:
             yield stream
 
     @contextmanager
-    def open(self, name: str, headers: Mapping[str, str] | None = None) -> Iterator[HTTPResponse]:
+    def open(self, name: str, headers: Mapping[str, str] | None = None) -> Iterator[PacedResponse]:
         """Open what lies under a name below the address; ``headers`` may ask for a part of it.
 
         Raises:
@@ -189,7 +190,7 @@ class UrlSource:
                 if response.status not in (_GIVEN if headers else {HTTPStatus.OK}):
                     message = f"{url} answered {response.status}{_ADVICE_BY_STATUS.get(response.status, '')}"
                     raise AuditError(message)
-                yield response
+                yield PacedResponse(response)
         except URLError as error:
             advice = _OTHER_AUTHORITY if _is_from_an_unknown_authority(error.reason) else ""
             message = f"cannot read {url}: {error.reason}{advice}"

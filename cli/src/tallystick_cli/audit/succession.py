@@ -4,7 +4,7 @@ import re
 from typing import Any, Final
 
 import msgspec
-from tallystick_tlog import MAX_LINE_BYTES
+from tallystick_tlog import MAX_LINE_BYTES, leaf_hash
 
 from tallystick_cli.audit.findings import Finding
 from tallystick_cli.audit.sources import LogSource
@@ -27,8 +27,14 @@ class _Data(msgspec.Struct, frozen=True):
     broken: tuple[_Broken, ...] = ()
 
 
-def read_succession(source: LogSource, log: str) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
+def read_succession(
+    source: LogSource, log: str, first_leaf: bytes, *, resumed: bool
+) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
     """Say in words which logs this one succeeds and where each broke; a successor that does not say so is a finding.
+
+    The first entry is read again, and must be the one whose hash the replay found, ``first_leaf``: a server could
+    answer otherwise. Where the replay was ``resumed``, the source may have nothing but what was added since, and what
+    stands in the first entry was found out when it was replayed.
 
     Raises:
         AuditError: the source cannot be read.
@@ -38,6 +44,11 @@ def read_succession(source: LogSource, log: str) -> tuple[tuple[str, ...], tuple
         return (), ()
     with source.open_entries() as stream:
         line = stream.read(MAX_LINE_BYTES + 1).split(b"\n", 1)[0]
+    if leaf_hash(line) != first_leaf and (line or first_leaf):
+        if resumed:
+            return (), ()
+        message = "asked for its first entry once more, the source gave another one than before"
+        return (), (Finding("hash", message, seq=0, line=1),)
     data = _read(line)
     if data is None or data.log != log or not data.broken:
         if not _SUCCESSOR.fullmatch(log):

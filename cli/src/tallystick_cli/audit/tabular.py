@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -9,13 +10,20 @@ _WIDE: Final = ("\uff1d", "\uff0b", "\uff0d", "\uff20")  # = + - @ as Japanese k
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", *_WIDE)
 
 
+# Where a comma is the decimal sign, spreadsheets part cells at semicolons, and take no notice of our quotation marks.
+_CELL_WITHIN: Final = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@|%" + "".join(_WIDE) + "])")
+
+
 def safe_cell(value: object) -> str:
-    """Write a cell; text that a spreadsheet would calculate gets an apostrophe in front, which it takes off."""
+    """Write a cell; text that a spreadsheet would calculate gets an apostrophe in front, which it takes off.
+
+    So does what would become a cell of its own in a spreadsheet that parts cells at semicolons, tabs or line feeds.
+    """
     if value is None:
         return ""
     if isinstance(value, int):
         return str(value)
-    text = str(value)
+    text = _CELL_WITHIN.sub(r"\1'", str(value))
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_STARTS) else text
 
 

@@ -62,6 +62,11 @@ class Verification:
         self.replay = kept_log.begin() if kept_log is not None else Replay(origin)
         self._skipped = self.replay.tree.end
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the replay goes on behind entries that are not read again."""
+        return self._skipped > 0
+
     def report(self) -> Report:
         """Compare the end of the replay with the checkpoint."""
         findings = [*self._findings, *self._check_signatures()]
@@ -131,7 +136,9 @@ def verify_log(  # noqa: PLR0917 (the command's own parameters)
         run(source, verification.replay, verification.checkpoint.size, jobs, advance)
     report = verification.report()
     if report.log is not None and report.status == "intact":
-        succeeds, missing = read_succession(source, report.log)
+        replay = verification.replay
+        first_leaf = replay.first_leaf if replay is not None else b""
+        succeeds, missing = read_succession(source, report.log, first_leaf, resumed=verification.resumed)
         status: Literal["intact", "damaged"] = "damaged" if missing else "intact"
         notes = (*succeeds, *report.notes)
         report = msgspec.structs.replace(report, notes=notes, findings=missing, status=status)

@@ -217,7 +217,12 @@ def _parse_signature(line: str) -> NoteSignature:
 
 
 def _key_id(name: str, algorithm: int, public_key: bytes) -> bytes:
-    return sha256(name.encode() + b"\n" + bytes([algorithm]) + public_key).digest()[:_KEY_ID_BYTES]
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError as error:
+        message = "a key name is not Unicode text"
+        raise KeyFormatError(message) from error
+    return sha256(encoded + b"\n" + bytes([algorithm]) + public_key).digest()[:_KEY_ID_BYTES]
 
 
 def _is_key_name(name: str) -> bool:

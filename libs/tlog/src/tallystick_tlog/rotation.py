@@ -27,6 +27,9 @@ from tallystick_tlog.note import Signer, VerifierKey, open_note, parse_note
 MAX_ROTATIONS: Final = 1_000
 """In one history: a bound that no installation comes near."""
 
+MAX_STATEMENT: Final = 4_096
+"""Characters of one statement, with the longest name that a log may have: a history is held in memory."""
+
 _DOMAIN: Final = "tallystick key rotation v1"
 _KEY_BYTES: Final = 32
 _LINES: Final = 6
@@ -105,6 +108,9 @@ def open_rotation(note: str, name: str) -> KeyRotation:
         RotationError: it is not a rotation, is another log's, or lacks a valid signature of either key.
 
     """
+    if len(note) > MAX_STATEMENT:
+        message = f"the rotation has more than {MAX_STATEMENT} characters"
+        raise RotationError(message)
     try:
         data = note.encode()
         rotation = KeyRotation.from_text(parse_note(data).text)

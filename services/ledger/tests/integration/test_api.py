@@ -295,7 +295,16 @@ async def test_a_search_combines_filters_newest_first_too(
     assert await places(stream=stream, actor="somebody") == []
     assert await places(since="2026-11-21T12:00:00+00:00", correlation="one-request", limit=1) == [(compliance, 0)]
     assert await places(until="2026-11-21T12:00:00Z") == []
-    for wrong in ("since=2026-11-21T12:00:00", "order=sideways", "type=x", "org_unit=7", "limit=0"):
+    before_time = "0001-01-01T00:00:00%2B14:00"
+    for wrong in (
+        "since=2026-11-21T12:00:00",
+        f"since={before_time}",
+        f"until={before_time}",
+        "order=sideways",
+        "type=x",
+        "org_unit=7",
+        "limit=0",
+    ):
         answer = await client.get(f"{BASE}/entries?{wrong}", headers=auditor)
         assert (answer.status_code, answer.json()["code"]) == (400, "validation_failed"), wrong
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import structlog
 from obstore.exceptions import BaseError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from obstore import UpdateVersion
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore
 
 SCHEMES: Final = ("s3://", "gs://", "az://")
 PATIENCE_S: Final = 10.0
@@ -93,11 +93,16 @@ class ObjectHighWater:
         if not url.startswith(SCHEMES):
             message = f"not an address of an object store ({', '.join(SCHEMES)})"
             raise ValueError(message)
-        options = {"timeout": timedelta(seconds=patience_s / 2), "connect_timeout": timedelta(seconds=patience_s / 4)}
+        options: dict[str, Any] = {
+            "timeout": timedelta(seconds=patience_s / 2),
+            "connect_timeout": timedelta(seconds=patience_s / 4),
+        }
+        if trusted:
+            options["root_certificate"] = trusted
         try:
             store = from_url(
                 url,
-                client_options=options | ({"root_certificate": trusted} if trusted else {}),
+                client_options=cast("ClientConfig", options),  # its types do not name the certificate
                 retry_config={
                     "max_retries": 2,
                     "retry_timeout": timedelta(seconds=patience_s),

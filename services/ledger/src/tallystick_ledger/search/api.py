@@ -147,4 +147,7 @@ def _in_utc(name: str, time: datetime | None) -> datetime | None:
         return None
     if time.tzinfo is None:
         raise ValidationFailed(errors=[FieldError("needs its offset from UTC, such as Z", parameter=name)])
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValidationFailed(errors=[FieldError("is outside the calendar", parameter=name)]) from error

@@ -58,8 +58,9 @@ def read_cursor(text: str, order: Order) -> Place:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode("ascii")
         given, recorded, log, seq = raw.split("|")
-        place = Place(datetime.fromisoformat(recorded), UUID(log), int(seq))
-    except (binascii.Error, UnicodeError, ValueError) as error:
+        moment = datetime.fromisoformat(recorded)
+        place = Place(moment.astimezone(UTC) if moment.tzinfo else moment, UUID(log), int(seq))
+    except (binascii.Error, UnicodeError, ValueError, OverflowError) as error:
         raise CursorError from error
     if given != order or place.recorded.tzinfo is None or not 0 <= place.seq < 2**63:
         raise CursorError
