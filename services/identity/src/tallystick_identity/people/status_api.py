@@ -37,10 +37,9 @@ class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class AddressChanged(msgspec.Struct, frozen=True):
-    """Whose address it is, and as what it is written."""
+    """Whose address it is. The address itself is not said: answers of commands are kept, and would outlive it."""
 
     person: str
-    email: str
 
 
 class PersonStatus(msgspec.Struct, frozen=True):
@@ -106,7 +105,7 @@ def status_routes(*, people: People) -> list[ControllerRouterHandler]:  # noqa: 
             except InvalidEmailError as error:
                 raise InvalidInput(errors=[FieldError(str(error), pointer="/email")]) from None
             await people.change_address(tx, row, email=email, reason=data.reason)
-            return AddressChanged(row.person, email)
+            return AddressChanged(row.person)
 
         return await perform(request, tenant_scope, run)
 
