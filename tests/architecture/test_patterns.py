@@ -17,6 +17,7 @@ ENGINE_MAKERS = {"database.py", "migrate.py"}
 # Who may open a transaction without a scope, and why.
 UNSCOPED = {
     "tallystick_chassis/self_test.py": "looks at the catalog only",
+    "tallystick_chassis/doctor.py": "asks for the schema's revision and the database's clock",
     "tallystick_chassis/http/health.py": "asks whether the database answers",
     "tallystick_chassis/process.py": "waits for the database at start",
     "tallystick_ledger/tiles/api.py": "finds a published log's tenant through one narrow function, for anybody",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Final
 
 from tallystick_chassis.metric_catalogue import METRICS, Kind
@@ -46,7 +47,7 @@ def render() -> str:
         for metric in METRICS.values()
     )
     boundaries = ", ".join(f"{one:g}" for one in BOUNDARIES_S)
-    return _PAGE.read_text(encoding="utf-8").format(
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
         metrics=rows,
         boundaries=boundaries,
         series=MAX_SERIES,
