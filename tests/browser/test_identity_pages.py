@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+expect.set_options(timeout=20_000)  # others work on the machine that tests run on
 PHONE = {"width": 320, "height": 640}
 
 

@@ -75,8 +75,10 @@ class PageResponse(Response[T]):
 
     def to_asgi_response(self, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - as Litestar declares it
         """Return the answer as it is sent."""
-        more["encoded_headers"] = [*(more.get("encoded_headers") or ()), *self._handed_on]
-        return super().to_asgi_response(*args, **more)
+        sent = super().to_asgi_response(*args, **more)
+        for name, value in self._handed_on:
+            sent.headers.add(name.decode("latin-1"), value.decode("latin-1"))
+        return sent
 
 
 async def ask(

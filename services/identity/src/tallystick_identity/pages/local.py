@@ -15,8 +15,8 @@ ACCOUNT: Final = "/account"
 AFTER_SIGN_IN: Final = "/account/second-factor"
 """Every way of signing in leads here: the page asks for the second factor, or goes on."""
 
-NEXT_COOKIE: Final = "__Host-tally_next"
-TENANT_COOKIE: Final = "__Host-tally_tenant"
+NEXT_COOKIE = "__Host-tally_next"
+TENANT_COOKIE = "__Host-tally_tenant"
 _NEXT_MAX_AGE_S: Final = 10 * 60
 _TENANT_MAX_AGE_S: Final = 90 * 24 * 60 * 60
 _LOCAL: Final = re.compile(r"/(?:account|admin)(?:/[A-Za-z0-9_-]+)*")
