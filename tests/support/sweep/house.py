@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PATIENCE_S = 30.0
+_SENDING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -371,7 +372,9 @@ def _own_pages(builder: Builder, candidate: Visitor) -> None:
     started = builder.ask(candidate, page("POST", "factors"), Call(form={"kind": "totp", "label": "phone"}))
     path = {"factor_id": started.headers["location"].split("/")[-2]}
     shown = builder.ask(candidate, page("GET", "factors/{factor_id}/app"), Call(path=path)).text
-    seed, recovery = re.findall(r"<strong class=\"mono\">(\w+)</strong>|<li>([a-z2-7-]{19})</li>", shown)[:2]
+    seed, recovery = re.findall(r"<strong class=\"mono\">(\w+)</strong>|<li>((?:\w{4}-)+\w{4})</li>", shown)[:2]
+    left_s = 30 - time.time() % 30
+    time.sleep(left_s if left_s < _SENDING_S else 0)  # a code of the moment is of no other
     code = pyotp.TOTP(seed[0]).now()
     builder.ask(candidate, page("POST", "factors/{factor_id}/app"), Call(path=path, form={"code": code}))
     half = builder.sign_in_half(builder.north, candidate.name)
