@@ -106,6 +106,16 @@ chart-checkov: chart-tools ## Have checkov look at what the chart renders and at
 	(cd tests/support && ../../$(BIN)/python -m chart "$$folder") && \
 	.venv/checkov/bin/checkov --config-file deploy/helm/checkov.yaml -d "$$folder" && echo "checkov finds nothing else"
 
+# Prometheus' own checker, out of Debian's package and into .venv: nothing is installed on the machine.
+.PHONY: promtool
+promtool: .venv ## Fetch promtool, so that the tests of alerts and dashboards run too
+	@command -v promtool >/dev/null || [ -x .venv/promtool/usr/bin/promtool ] || { \
+	  mkdir -p .venv/promtool; cd .venv/promtool; apt-get download -q prometheus >/dev/null && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; }
+
+.PHONY: sight-test
+sight-test: promtool ## Compare dashboards and alerts with their code, and test every alert
+	TALLY_PROMTOOL=required $(BIN)/pytest -p no:xdist tests/sight
+
 .PHONY: images images-smoke
 images: ## Build the five images; `make images BASE_IMAGE=… IMAGE_PREFIX=… IMAGE_TAG=…`
 	deploy/docker/build

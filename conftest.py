@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from _pytest.nodeid import coerce_node_id
+from otlp_sink import OtlpSink, open_sink
 from tallystick_cli.stack import control
 from tallystick_cli.stack.status import Status
 from tallystick_cli.stack.temporary import (
@@ -52,10 +53,21 @@ def migrated_databases(stack: RunningServers) -> Databases:
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[Status]:
-    """Everything: servers and all services as processes of their own, as `tally up` runs them.
+def otlp_sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtlpSink]:
+    """Where the running system sends its traces, metrics and logs."""
+    with open_sink(tmp_path_factory.mktemp("otlp")) as sink:
+        yield sink
+
+
+@pytest.fixture(scope="session")
+def system(otlp_sink: OtlpSink) -> Iterator[Status]:
+    """Everything: servers and all services as processes of their own, as `tally up` runs them, with telemetry on.
 
     Put tests that use it into one group, `@pytest.mark.xdist_group("system")`, so that it starts once.
     """
-    with temporary_folder() as layout, control.attached(layout) as ready:
-        yield ready
+    with temporary_folder() as layout:
+        layout.create()
+        told = f"TALLY_OTLP_ENDPOINT={otlp_sink.endpoint}\nTALLY_OTLP_INTERVAL_S=2\n"
+        (layout.root / "service.env").write_text(told, encoding="utf-8")
+        with control.attached(layout) as ready:
+            yield ready

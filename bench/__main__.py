@@ -21,10 +21,12 @@ MODULES: Final = (
     "bench.append_growth",
     "bench.chart_render",
     "bench.ingest",
+    "bench.login",
     "bench.proofs",
     "bench.replay",
     "bench.revocation",
     "bench.session_check",
+    "bench.telemetry_cost",
 )
 """The modules of measures; each has its ``Measure`` or several."""
 

@@ -15,6 +15,7 @@ import tallystick_privacy_worker
 import tallystick_verification
 import typer.main
 from tallystick_assessment.refusals import Refusal
+from tallystick_chassis import telemetry_reference
 from tallystick_chassis.configuration_reference import REFERENCE, render, services_settings
 from tallystick_chassis.http.problems import Problem
 from tallystick_cli.main import app
@@ -103,6 +104,11 @@ def test_the_overview_of_the_command_line_has_every_command():
 def test_the_configuration_reference_is_what_the_settings_say():
     stale = "run `python -m tallystick_chassis.configuration_reference`"
     assert render(services_settings()) == REFERENCE.read_text(), stale
+
+
+def test_the_telemetry_reference_is_what_the_catalogue_says():
+    stale = "run `python -m tallystick_chassis.telemetry_reference`"
+    assert telemetry_reference.render() == telemetry_reference.REFERENCE.read_text(), stale
 
 
 def test_every_problem_code_is_explained_and_none_is_made_up():

@@ -17,6 +17,7 @@ ENGINE_MAKERS = {"database.py", "migrate.py"}
 # Who may open a transaction without a scope, and why.
 UNSCOPED = {
     "tallystick_chassis/self_test.py": "looks at the catalog only",
+    "tallystick_chassis/doctor.py": "asks for the schema's revision and the database's clock",
     "tallystick_chassis/http/health.py": "asks whether the database answers",
     "tallystick_chassis/process.py": "waits for the database at start",
     "tallystick_ledger/tiles/api.py": "finds a published log's tenant through one narrow function, for anybody",
@@ -81,7 +82,7 @@ def test_a_setting_is_made_for_the_transaction_alone() -> None:
     assert breaking == []
 
 
-@pytest.mark.control("EV-12c")
+@pytest.mark.control("EV-12c", "EV-23a")
 def test_there_is_no_way_around_sign_in() -> None:
     breaking = [
         f"{path}: {word.group()}"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import msgspec
+import pytest
 from tallystick_chassis.budgets import BUDGETS
 from tallystick_chassis.configuration_reference import services_settings
 from tallystick_chassis.http import service_client
@@ -79,6 +80,7 @@ def test_every_secret_that_a_process_is_given_is_in_the_inventory_of_keys():
     assert {name for name in re.findall(r"`(TALLY_\w+)`", inventory) if name not in secret} == {"TALLY_TLS_KEY_FILE"}
 
 
+@pytest.mark.control("EV-24d")
 def test_every_address_that_a_process_is_given_is_in_the_list_of_connections():
     called = {
         _variable(field.name)

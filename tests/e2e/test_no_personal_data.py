@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import secrets
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -219,6 +220,14 @@ def test_no_log_of_any_process_holds_personal_data(story):
     logs = list(files_below(story.builder.layout.logs))
     assert len(logs) >= 13
     assert not {path.name: found for path, content in logs if (found := seen_in(content, story.said))}
+
+
+@pytest.mark.control("EV-25c")
+def test_no_span_metric_or_exported_line_holds_personal_data_or_a_pseudonym(story, otlp_sink):
+    sent = list(otlp_sink.texts())
+    assert {name.partition("-")[0] for name, _ in sent} == {"traces", "metrics", "logs"}
+    assert not {name: found for name, content in sent if (found := seen_in(content, story.said))}
+    assert not [name for name, content in sent if re.search(rb"\bp_[A-Za-z0-9_-]{22}\b", content)]
 
 
 @pytest.mark.control("EV-25c")

@@ -14,10 +14,15 @@ import httpx
 import pytest
 from sweep.house import Builder, House
 from sweep.visitor import Call, Visitor
+from tallystick_chassis.ids import PLATFORM_TENANT
+from tallystick_cli.stack import boot, state
+from tallystick_cli.stack.database_setup import run_sql
+from tallystick_cli.stack.services import DATABASE
 
 pytestmark = pytest.mark.xdist_group("system")
 
 SESSION = "__Host-tally_session"
+SESSION_KEY, CREDENTIAL_KEY = "identity.signing_key.rotated", "identity.credential_key.rotated"
 SEEN_BY = {
     "assessment": "assessment GET /api/v1/assessment/my/assignments",
     "identity": "identity GET /api/v1/identity/me",
@@ -51,11 +56,28 @@ def published(house: House) -> list[str]:
     return [str(key["kid"]) for key in keys]
 
 
+def recorded(house: House, event_type: str) -> int:
+    """Count the entries of a type in the platform's own logs."""
+    servers = boot.describe(house.layout, state.read(house.layout))
+    sql = f"select count(*) from ledger.entries where tenant_id = '{PLATFORM_TENANT}' and type = '{event_type}'"
+    return int(run_sql(servers, DATABASE, [sql]))
+
+
+def is_recorded(house: House, event_type: str, times: int) -> None:
+    """Wait until the ledger has so many entries of a type, and see that it gets no more."""
+    deadline = time.monotonic() + 30.0
+    while (found := recorded(house, event_type)) < times:
+        assert time.monotonic() < deadline, f"{found} of {times} entries {event_type}"
+        time.sleep(0.2)
+    assert found == times
+
+
 @pytest.mark.control("IR-02")
 @pytest.mark.control("EV-24e")
 def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(house):
     owner = house.visitor("owner")
     refresh(house, owner)
+    before = recorded(house, SESSION_KEY)
     old = kid_of(owner)
     new = tally(house, "keys", "rotate", "session")
     assert new != old
@@ -75,6 +97,7 @@ def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(
     for visitor in house.visitors.values():
         refresh(house, visitor)
     assert statuses(house, owner) == {200}
+    is_recorded(house, SESSION_KEY, before + 2)
 
 
 @pytest.mark.control("IR-02")
@@ -82,12 +105,14 @@ def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(
 def test_a_new_key_for_private_data_breaks_no_session_and_no_factor(house):
     owner = house.visitor("owner")
     refresh(house, owner)
+    before = recorded(house, CREDENTIAL_KEY)
     name = owner.raw("identity", "GET", "/api/v1/identity/me").json()["display_name"]
     first, second = (int(tally(house, "keys", "rotate", "credential")) for _ in range(2))
     assert second == first + 1
     assert statuses(house, owner) == {200}
     assert owner.raw("identity", "GET", "/api/v1/identity/me").json()["display_name"] == name
     owner.renew()  # by a mail to an address that is read, and by a factor whose seed is read
+    is_recorded(house, CREDENTIAL_KEY, before + 2)
 
 
 @pytest.mark.control("IR-02")

@@ -31,7 +31,9 @@ PUBLIC_TRUST = {
         "POST /oauth/token",
         "POST /session/refresh",
         "GET /sign-in/{tenant}",
+        "POST /sign-in/{tenant}",
         "GET /sign-in/{tenant}/verify",
+        "POST /sign-in/{tenant}/verify",
         "POST /sign-in/{tenant}/passkey/options",
         "POST /sign-in/{tenant}/passkey",
         "GET /sign-in/{tenant}/sso",
@@ -181,7 +183,7 @@ def test_a_foreign_id_is_answered_byte_for_byte_like_one_that_does_not_exist(hou
     assert tried >= 40
 
 
-@pytest.mark.control("EV-22c")
+@pytest.mark.control("EV-22c", "EV-24b")
 def test_a_colleague_of_the_same_unit_does_not_reach_an_attempt_that_is_not_theirs(house):
     """Attempts are the person's own: here the policies let the row through, and the service does not."""
     for name in (name for name in RECIPES if "/attempts" in name):

@@ -240,7 +240,7 @@ def test_the_forged_service_tokens_are_near_misses(house, key, machine):
         assert brought(house, service, with_claims()(machine, key)).is_success, service
 
 
-@pytest.mark.control("X-05")
+@pytest.mark.control("X-05", "EV-24b")
 def test_a_session_token_is_no_service_token_and_a_service_token_no_session(house, token):
     feed = house.routes["identity GET /api/v1/identity/feed/{tenant}/{aggregate}"]
     path = feed.path.format(tenant=house.places["a"].tenant, aggregate="user")

@@ -18,7 +18,7 @@ from tallystick_cli.cluster.plan import Database, Plan
 pytestmark = pytest.mark.control("X-07")
 
 PLAN = Plan("tally", "exams", Database("pg.example.org", 5432, "tally", "tally_keys"), labels={"a": "b"})
-TRIAL = Plan("tally", "exams", Database("", embedded=True), nats_embedded=True)
+TRIAL = Plan("tally", "exams", Database("", embedded=True), nats_embedded=True, mail_embedded=True)
 
 
 class Cluster:
@@ -58,7 +58,8 @@ def secret(cluster, name, kind="secrets"):
 def test_an_empty_namespace_gets_everything_and_a_second_run_changes_nothing():
     cluster = Cluster()
     written = bring_up_to_date(TRIAL, cluster.ask)
-    assert {"tally-identity", "tally-ledger-migrate", "tally-nats-tls", "tally-postgres", "tally-trust"} <= set(written)
+    servers = {"tally-nats-tls", "tally-mail-tls", "tally-postgres-tls"}
+    assert {"tally-identity", "tally-ledger-migrate", "tally-postgres", "tally-trust", *servers} <= set(written)
     assert written[-2:] == ["tally-nats-users", "tally-trust"]  # what is public follows what it belongs to
     assert bring_up_to_date(TRIAL, cluster.ask) == []
 
@@ -81,7 +82,7 @@ def test_services_take_what_is_made(tmp_path):
                 environment[f"{PREFIX}{name}_FILE"] = str(own / file)
         if service == "ledger":
             environment |= {"TALLY_CHECKPOINT_KEY_FILE": str(own / "checkpoint-key")}
-            environment |= {"TALLY_HIGH_WATER_FOLDER": str(tmp_path)}
+            environment |= {"TALLY_HIGH_WATER": str(tmp_path)}
         environment |= {
             "TALLY_CA_FILE": str(trust / "ca.crt"),
             "TALLY_SESSION_JWKS_FILE": str(trust / "session-jwks.json"),

@@ -75,3 +75,5 @@ def test_the_key_is_rotated_under_load_and_the_old_pin_leads_to_the_new_key(syst
     assert (report["status"], report["authenticated"]) == ("intact", True)
     new = VerifierKey.ed25519(origin, VerifierKey.parse(rotated["new"]).public_key)
     assert [use["key"] for use in report["keys"]] == [old, str(new)]
+    rotations = "select count(*) from ledger.entries where tenant_id = '{tenant}' and type = 'ledger.key.rotated'"
+    assert sql(rotations.format(tenant=tenant)) == "1"

@@ -1,19 +1,28 @@
 import mailbox
 import smtplib
+import ssl
+import subprocess
 import sys
 import time
 from email.message import EmailMessage
 
 import pytest
-from tallystick_cli.stack import ports
+from tallystick_cli.stack import authority, ports
 from tallystick_cli.stack.child import Child
 from tallystick_cli.stack.program import Program
 
+COMMAND = (sys.executable, "-m", "tallystick_cli.stack.mail_sink")
+
 
 @pytest.fixture
-def sink(layout):
+def options():
+    return ()
+
+
+@pytest.fixture
+def sink(layout, options):
     port = ports.choose()
-    command = (sys.executable, "-m", "tallystick_cli.stack.mail_sink", str(port), str(layout.mail))
+    command = (*COMMAND, str(port), str(layout.mail), *options)
     child = Child.start(Program("mail", command, layout.log_file("mail")))
     deadline = time.monotonic() + 10
     while ports.is_free(port):
@@ -36,3 +45,31 @@ def test_a_delivered_message_is_one_file_with_its_recipient(layout, sink):
     assert delivered["X-Rcpt-To"] == "cy@example.org"
     assert delivered["Subject"] == "Your link"
     assert len(list((layout.mail / "new").iterdir())) == 1
+
+
+class TestWithCertificate:
+    @pytest.fixture
+    def options(self, layout):
+        for folder in (layout.secrets, layout.authority):
+            folder.mkdir(parents=True, exist_ok=True)
+        authority.ensure_authority(layout)
+        certificate, key = authority.ensure_server(layout, "mail")
+        return ("--certificate", str(certificate), "--key", str(key))
+
+    def test_mail_is_taken_after_starttls_and_not_before(self, layout, sink):
+        trusting = ssl.create_default_context(cafile=str(layout.ca_file))
+        with smtplib.SMTP("localhost", sink) as smtp:
+            with pytest.raises(smtplib.SMTPSenderRefused, match="STARTTLS"):
+                smtp.sendmail("a@example.org", ["b@example.org"], "Subject: in the clear")
+            smtp.starttls(context=trusting)
+            smtp.sendmail("a@example.org", ["b@example.org"], "Subject: sealed")
+        (delivered,) = mailbox.Maildir(layout.mail, create=False)
+        assert delivered["Subject"] == "sealed"
+
+
+def test_other_machines_mail_is_not_taken_in_the_clear(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "2525", str(tmp_path), "--host=0.0.0.0"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "over TLS only" in done.stderr

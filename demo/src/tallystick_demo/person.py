@@ -21,7 +21,7 @@ from tallystick_demo.report import StepFailed
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tallystick_demo.journal import Journal
     from tallystick_demo.mailbox import Mailbox
@@ -30,7 +30,10 @@ _AGAIN = frozenset({429, 500, 502, 503, 504})
 _PATIENCE_S = 90.0
 _LINK_PATIENCE_S = 15.0
 _STEP_S = 30
+_SENDING_S = 2.0
+"""A code is good in its own half minute alone, so none is sent that might arrive after it."""
 _CSRF_COOKIE = "__Host-tally_csrf"
+_HALF = "second_factor_required"
 
 
 @dataclass(slots=True)
@@ -53,18 +56,34 @@ class World:
 
 
 class Authenticator:
-    """The app on somebody's phone: codes of the moment, each given once."""
+    """The app on somebody's phone, and the recovery codes that they wrote down: each is given once."""
 
     def __init__(self) -> None:
-        self.seed = ""
+        self._seed = ""
+        self._recovery_codes: list[str] = []
         self._last_step = 0
 
-    async def next_code(self) -> str:
-        """Return a code that was not given before; the server takes one a step early, so that this seldom waits."""
-        step = max(int(time.time()) // _STEP_S, self._last_step + 1)
-        await asyncio.sleep(max(0.0, (step - 1) * _STEP_S - time.time()))
-        self._last_step = step
-        return pyotp.TOTP(self.seed).generate_otp(step)
+    def enrol(self, seed: str, recovery_codes: Sequence[str]) -> None:
+        """Take over what is shown of a new factor."""
+        self._seed, self._recovery_codes, self._last_step = seed, list(recovery_codes), 0
+
+    async def code(self) -> str:
+        """Return the code of the moment; wait for the next where it was given already, or would arrive too late."""
+        left_s = _STEP_S - time.time() % _STEP_S
+        if left_s < _SENDING_S or self._is_given:
+            await asyncio.sleep(left_s)
+        self._last_step = int(time.time()) // _STEP_S
+        return pyotp.TOTP(self._seed).generate_otp(self._last_step)
+
+    async def proof(self) -> dict[str, str]:
+        """Return what shows the factor: a code, or of somebody in a hurry a recovery code."""
+        if self._is_given and self._recovery_codes:
+            return {"method": "recovery", "code": self._recovery_codes.pop()}
+        return {"method": "totp", "code": await self.code()}
+
+    @property
+    def _is_given(self) -> bool:
+        return int(time.time()) // _STEP_S <= self._last_step
 
 
 class Person:
@@ -75,6 +94,8 @@ class Person:
         self.tenant = tenant
         self.email = email
         self.ref = ""
+        self.was_stopped = False
+        """Whether a session of one factor was refused what the person may do with two."""
         self.authenticator = Authenticator()
         self._http = httpx.AsyncClient(verify=world.tls, timeout=10.0, limits=httpx.Limits(max_connections=2))
 
@@ -111,19 +132,19 @@ class Person:
         app = self.authenticator
         if need is None:
             return True
+        refused = await self._send("GET", "identity", "/api/v1/identity/me")
+        self.was_stopped = refused.status_code == httpx.codes.FORBIDDEN and refused.json()["code"] == _HALF
         if need == "enrol":
             started = await self._command("POST", "/api/v1/auth/factors", {"kind": "totp", "label": "demo"})
             factor = f"/api/v1/auth/factors/{started.json()['id']}" if started.is_success else ""
             pending = await self._send("GET", "identity", factor) if factor else started
             if not pending.is_success:
                 return False
-            app.seed = pending.json()["seed"]
-            shown = await self._command("POST", f"{factor}/confirm", {"code": await app.next_code()})
+            app.enrol(pending.json()["seed"], pending.json()["recovery_codes"])
+            shown = await self._command("POST", f"{factor}/confirm", {"code": await app.code()})
         else:
-            shown = await self._command(
-                "POST", "/api/v1/auth/second-factor", {"method": "totp", "code": await app.next_code()}
-            )
-        # A code whose answer was lost is used up: the next sign-in brings the next code.
+            shown = await self._command("POST", "/api/v1/auth/second-factor", await app.proof())
+        # A code whose answer was lost is used up: the next sign-in brings another.
         return shown.is_success
 
     async def _command(self, method: str, path: str, body: object) -> httpx.Response:

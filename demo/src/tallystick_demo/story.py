@@ -120,10 +120,17 @@ async def people_arrive(stage: Stage, step: Running) -> None:
             len(units["org_units"]) >= TREE_UNITS,
             f"{tenant.slug} should have {TREE_UNITS} units, has {units}",
         )
+        for role, person in tenant.staff.items():
+            shown = await person.read("identity", "/api/v1/auth/second-factor")
+            require(
+                person.was_stopped and shown["needed"] is None and shown["factors"],
+                f"{role} of {tenant.slug} came in by a link alone",
+            )
     count = sum(len(tenant.ids) for tenant in stage.tenants.values())
     step.detail = (
         f"{len(stage.tenants)} tenants, {count} people imported into a two-level tree of units; "
-        "staff signed in by single-use links from real mail and a second factor"
+        "staff signed in by single-use links from real mail, were refused with that alone, "
+        "and came in by a second factor"
     )
 
 

@@ -114,20 +114,33 @@ async def _first_byte(layout, port, newest):
     return (await _said(port, hello, None))[:1]
 
 
-async def test_of_tls_1_2_only_suites_with_forward_secrecy_are_spoken(layout, port):
+async def test_of_tls_1_2_only_suites_with_forward_secrecy_and_authenticated_encryption_are_spoken(layout, port):
     offered = _trusting(layout)
     offered.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
     spoken = set()
     for name in [suite["name"] for suite in offered.get_ciphers() if suite["protocol"] != "TLSv1.3"]:
-        one = _trusting(layout)
-        one.maximum_version = TLS.TLSv1_2
-        one.set_ciphers(f"{name}:@SECLEVEL=0")
         with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=one, server_hostname="localhost")
-            spoken.add(name)
-            writer.close()
-    assert spoken
-    assert [name for name in spoken if not name.startswith(("ECDHE-", "DHE-"))] == []
+            spoken.add(await _suite_of(layout, port, f"{name}:@SECLEVEL=0"))
+    kinds = {name.removeprefix("ECDHE-").partition("-")[2] for name in spoken}
+    assert all(name.startswith("ECDHE-") for name in spoken), spoken
+    assert kinds == {"AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-GCM-SHA256"}
+
+
+async def test_the_listener_chooses_the_suite_and_prefers_the_strongest(layout, port):
+    weakest_first = "AES128-GCM-SHA256", "CHACHA20-POLY1305", "AES256-GCM-SHA384"
+    asked = ":".join(f"ECDHE-{signature}-{one}" for one in weakest_first for signature in ("ECDSA", "RSA"))
+    assert (await _suite_of(layout, port, asked)).endswith("-AES256-GCM-SHA384")
+
+
+async def _suite_of(layout, port, ciphers):
+    """Return the name of the suite that is agreed on over TLS 1.2 with whoever offers ``ciphers``."""
+    context = _trusting(layout)
+    context.maximum_version = TLS.TLSv1_2
+    context.set_ciphers(ciphers)
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    name = writer.get_extra_info("cipher")[0]
+    writer.close()
+    return name
 
 
 async def test_plain_http_is_neither_answered_nor_redirected(port):

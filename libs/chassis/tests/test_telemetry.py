@@ -14,9 +14,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tallystick_chassis import telemetry
+from tallystick_chassis import spans as spans_module
 from tallystick_chassis.http.correlation import current_correlation
-from tallystick_chassis.telemetry import configure_logging, current_traceparent, get_log, span, traced
+from tallystick_chassis.spans import current_traceparent, span, traced
+from tallystick_chassis.telemetry import configure_logging, get_log
 
 CANARIES = ("ada@canary.example", "p_abcdefghijklmnopqrstuv", "Lovelace", "192.0.2.77", "tok-canary")
 
@@ -113,7 +114,7 @@ def spans(monkeypatch):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    monkeypatch.setattr(spans_module, "_tracer", provider.get_tracer("test"))
     yield exporter
     provider.shutdown()
 
@@ -121,13 +122,13 @@ def spans(monkeypatch):
 @pytest.mark.control("EV-25b")
 def test_spans_and_log_lines_carry_the_same_correlation_and_trace(spans, lines):
     reset = current_correlation.set("corr-1")
-    with span("work", route="GET /x", email="ada@canary.example"):
+    with span("work", attributes={"http.route": "/x", "user.email": "ada@canary.example"}):
         get_log().info("request")
         traceparent = current_traceparent()
     current_correlation.reset(reset)
     (finished,) = spans.get_finished_spans()
     (line,) = lines()
-    assert dict(finished.attributes) == {"route": "GET /x", "correlation_id": "corr-1"}
+    assert dict(finished.attributes) == {"http.route": "/x", "tallystick.correlation_id": "corr-1"}
     assert line["trace_id"] == trace.format_trace_id(finished.context.trace_id)
     assert traceparent.startswith(f"00-{line['trace_id']}-{line['span_id']}-")
 
@@ -156,9 +157,11 @@ async def test_a_handler_works_under_its_events_correlation_and_trace(spans):
     async def handle(_tx, _event) -> None:
         seen.append(current_correlation.get())
 
-    event = SimpleNamespace(type="a.b.c", correlation="corr-2", trace=f"00-{'a' * 32}-{'b' * 16}-01")
+    event = SimpleNamespace(id="e-1", type="a.b.c", correlation="corr-2", trace=f"00-{'a' * 32}-{'b' * 16}-01")
     await traced(handle)(None, event)
     (finished,) = spans.get_finished_spans()
     assert seen == ["corr-2"]
     assert trace.format_trace_id(finished.context.trace_id) == "a" * 32
+    (link,) = finished.links
+    assert trace.format_span_id(link.context.span_id) == "b" * 16
     assert current_correlation.get() is None

@@ -51,6 +51,7 @@ StartIdentity = Callable[..., AbstractAsyncContextManager["Identity"]]
 _LIMITS = "TALLY_RATE_LIMITS"
 _LINK = re.compile(r"(https://\S+/sign-in/(\S+)/verify)#([^.\s]+)\.([^.\s]+)")
 _CODE = re.compile(r"type ([0-9]{3} [0-9]{3})\.")
+_SENDING_S = 5.0
 BASE_URL = "https://identity.example"
 
 
@@ -112,7 +113,9 @@ class Authenticator:
         self.recovery_codes: list[str] = []
 
     def code(self, *, steps_ahead: int = 0) -> str:
-        """Return what the app shows now."""
+        """Return what the app shows now, or so many steps away; early enough in a step to be sent before the next."""
+        if (left_s := 30 - self._clock().timestamp() % 30) < _SENDING_S:
+            self._clock.ahead += timedelta(seconds=left_s)
         self._used_step = int(self._clock().timestamp()) // 30 + steps_ahead
         return pyotp.TOTP(self.seed).generate_otp(self._used_step)
 
@@ -357,9 +360,11 @@ async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identi
 def identity_with(identity_databases: Databases) -> StartIdentity:
     """Start a further identity beside others, with limits of its own: ``async with identity_with(limits) as …``."""
 
-    def start(limits: Mapping[str, int], databases: Databases | None = None) -> AbstractAsyncContextManager[Identity]:
+    def start(
+        limits: Mapping[str, int], databases: Databases | None = None, **more: str
+    ) -> AbstractAsyncContextManager[Identity]:
         text = json.dumps(limits) if limits else identity_databases.environment(ServiceName.IDENTITY).get(_LIMITS, "")
-        return running_identity(databases or identity_databases, **{_LIMITS: text})
+        return running_identity(databases or identity_databases, **{_LIMITS: text}, **more)
 
     return start
 

@@ -25,8 +25,9 @@ CHARTS_OWN: Final = frozenset(
     TALLY_TLS_CERT_FILE TALLY_TLS_KEY_FILE TALLY_PORT TALLY_HOST TALLY_PUBLIC_URL TALLY_DRAIN_S TALLY_KEK
     TALLY_CLIENT_SECRET TALLY_SESSION_JWKS_FILE TALLY_LEDGER_KEY TALLY_LEDGER_ORIGIN TALLY_TRUSTED_PROXIES
     TALLY_WORKER_PORT TALLY_TERMINATION_LOG TALLY_OTLP_ENDPOINT TALLY_SESSION_KEY TALLY_SESSION_KEYS_WATCHED
-    TALLY_CSRF_KEY TALLY_BLIND_INDEX_KEY TALLY_CLIENTS TALLY_SMTP_HOST TALLY_SMTP_PORT TALLY_MAIL_FROM
-    TALLY_CHECKPOINT_KEY TALLY_CHECKPOINT_KEYS_DIR TALLY_HIGH_WATER_FOLDER TALLY_URL_IDENTITY TALLY_URL_ASSESSMENT
+    TALLY_CSRF_KEY TALLY_BLIND_INDEX_KEY TALLY_CLIENTS TALLY_SMTP_HOST TALLY_SMTP_PORT TALLY_SMTP_TLS
+    TALLY_MAIL_FROM
+    TALLY_CHECKPOINT_KEY TALLY_CHECKPOINT_KEYS_DIR TALLY_HIGH_WATER TALLY_URL_IDENTITY TALLY_URL_ASSESSMENT
     TALLY_URL_LEDGER TALLY_URL_PRIVACY TALLY_URL_VERIFICATION
     """.split()  # noqa: SIM905 -- a list of 40 lines would be no clearer
 )
@@ -79,6 +80,7 @@ _KNOWN: Final[dict[str, Schema]] = {
     "nats.streams.schedule": _SCHEDULE,
     "nats.embedded.size": _QUANTITY,
     "mail.port": _PORT,
+    "mail.tls": {"enum": ["starttls", "implicit"]},
     "mail.from": {"type": "string", "pattern": "^([^@ ]+@[^@ ]+)?$"},
     "telemetry.otlpEndpoint": {"type": "string", "pattern": "^(https?://.+)?$"},
     "extraEnv": {
@@ -100,6 +102,8 @@ _KNOWN: Final[dict[str, Schema]] = {
     "podAnnotations": _TEXTS,
     "podLabels": _TEXTS,
     "topologySpread": _OBJECTS,
+    "services.ledger.highWater.url": {"type": "string", "pattern": "^((s3|gs|az)://[^/]+.*)?$"},
+    "services.ledger.highWater.endpoint": {"type": "string", "pattern": "^(https://.+)?$"},
     "services.ledger.highWater.accessMode": {"enum": ["ReadWriteOnce", "ReadWriteMany"]},
     "services.ledger.highWater.size": _QUANTITY,
     "ingress.controller": {"enum": ["nginx", "traefik", "none"]},
@@ -108,6 +112,8 @@ _KNOWN: Final[dict[str, Schema]] = {
     "gateway.parentRefs": _OBJECTS,
     "gateway.backendTlsPolicyVersion": {"enum": ["v1", "v1alpha3"]},
     "prometheusRule.labels": _TEXTS,
+    "dashboards.labels": _TEXTS,
+    "dashboards.annotations": _TEXTS,
     "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
 }
 _BY_NAME: Final[dict[str, Schema]] = {

@@ -8,6 +8,7 @@ HTTPS. Each command that is accepted on the way is noted as proof that its recip
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import ssl
 import time
@@ -17,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
-import pyotp
 from software_authenticator import SoftwareAuthenticator
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
@@ -66,6 +66,11 @@ def eventually(check: Callable[[], T | None], what: str) -> T:
         assert time.monotonic() < deadline, f"{what} did not happen within {_PATIENCE_S:.0f} s"
         time.sleep(0.1)
     return found
+
+
+def _is_accepted(answer: httpx.Response) -> bool:
+    # A page's form leads to the next page.
+    return answer.is_success or answer.status_code == httpx.codes.SEE_OTHER
 
 
 class _ByTheLink(Person):
@@ -141,7 +146,7 @@ class Builder:
         """Send a request that must be accepted, again while the service says it cannot yet (409, 422 and 503)."""
 
         deadline = time.monotonic() + _PATIENCE_S
-        while not (answer := who.send(self.routes[name], call)).is_success:
+        while not _is_accepted(answer := who.send(self.routes[name], call)):
             refused = f"{who.name}: {name}: {answer.status_code} {answer.text}"
             assert answer.status_code in {409, 422, 503}, refused
             assert time.monotonic() < deadline, refused
@@ -339,19 +344,65 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     for method, path in (("PUT", "sso"), ("POST", "sso/test"), ("POST", "sso/disable")):
         builder.do(owner, api(method, path), people["owner"])
     builder.do(owner, api("DELETE", "people/{person_id}/sso"), people["victim-a"])
+    builder.do(owner, api("PUT", "people/{person_id}/email"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/disable"), people["victim-a"])
     builder.do(owner, api("POST", "people/{person_id}/enable"), people["victim-a"])
     spare = builder.do(owner, api("POST", "service-keys"), people["owner"])
     builder.do(owner, api("DELETE", "service-keys/{key_id}"), Ids(key=spare["id"]))
     _sessions(builder, visitors, people["leaver"])
+    _administrators_pages(builder, owner, people["owner"], people["victim-a"])
+    _own_pages(builder, visitors["colleague"])
+
+
+def _administrators_pages(builder: Builder, owner: Visitor, ids: Ids, victim: Ids) -> None:
+    """Fill in each form of administration once."""
+    for name, about in (
+        ("POST /admin/people", ids),
+        ("POST /admin/people/{person_id}", victim),
+        ("POST /admin/grants", victim),
+        ("POST /admin/roles", ids),
+    ):
+        builder.ask(owner, f"identity {name}", RECIPES[f"identity {name}"][0].build(about))
+
+
+def _own_pages(builder: Builder, candidate: Visitor) -> None:
+    """Fill in each form about oneself once: enrol, show, remove a factor, change the password, leave."""
+    page = "identity {} /account/{}".format
+    started = builder.ask(candidate, page("POST", "factors"), Call(form={"kind": "totp", "label": "phone"}))
+    path = {"factor_id": started.headers["location"].split("/")[-2]}
+    shown = builder.ask(candidate, page("GET", "factors/{factor_id}/app"), Call(path=path)).text
+    seed, recovery = re.findall(
+        r"<strong class=\"mono\">(\w+)</strong>|<li>([a-z2-7]{4}(?:-[a-z2-7]{4}){5})</li>", shown
+    )[:2]
+    phone = Authenticator()
+    phone.enrol(seed[0], [])
+    confirmed = Call(path=path, form={"code": asyncio.run(phone.code())})
+    builder.ask(candidate, page("POST", "factors/{factor_id}/app"), confirmed)
+    half = builder.sign_in_half(builder.north, candidate.name)
+    try:
+        builder.ask(half, page("GET", "second-factor"), Call())
+        shows = {"method": "recovery", "code": recovery[1]}
+        builder.ask(half, page("POST", "second-factor"), Call(form=shows))
+        builder.ask(half, page("POST", "sign-out"), Call(form={}))
+    finally:
+        half.close()
+    builder.ask(candidate, page("POST", "factors/{factor_id}/remove"), Call(path=path, form={}))
+    made = builder.ask(candidate, page("POST", "factors"), Call(form={"kind": "passkey", "label": "phone"}))
+    path = {"factor_id": made.headers["location"].split("/")[-2]}
+    builder.ask(candidate, page("GET", "factors/{factor_id}/passkey"), Call(path=path))
+    passwords = {"current_password": "a parrot on a unicycle", "new_password": "a heron in a rowing boat"}
+    builder.ask(candidate, page("POST", "password"), Call(form=passwords))
+    builder.ask(candidate, page("POST", "sessions"), Call(form={"do": "end_others"}))
 
 
 def _second_factor(builder: Builder, candidate: Visitor) -> None:
     """Enrol a second factor, and remove it again: a candidate may."""
     api = "identity {} /api/v1/auth/factors{}".format
     ids = Ids(factor=builder.do(candidate, api("POST", ""), Ids())["id"])
-    seed = builder.do(candidate, api("GET", "/{factor_id}"), ids)["seed"]
-    confirmed = Call(path={"factor_id": ids.factor}, json={"code": pyotp.TOTP(seed).now()})
+    shown = builder.do(candidate, api("GET", "/{factor_id}"), ids)
+    phone = Authenticator()
+    phone.enrol(shown["seed"], shown["recovery_codes"])
+    confirmed = Call(path={"factor_id": ids.factor}, json={"code": asyncio.run(phone.code())})
     builder.ask(candidate, api("POST", "/{factor_id}/confirm"), confirmed)
     builder.do(candidate, api("DELETE", "/{factor_id}"), ids)
     _passkey(builder, candidate)

@@ -19,7 +19,7 @@ from tallystick_contracts.topology import ServiceName
 
 from tallystick_cli.cluster.certificates import ensure_authority, ensure_server
 from tallystick_cli.cluster.errors import ClusterError
-from tallystick_cli.cluster.plan import FOLDERS, NATS, POSTGRES, Plan, purges, stores_keys
+from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan, purges, stores_keys
 from tallystick_cli.stack import secret_files
 from tallystick_cli.stack.accounts import ADMIN, USERS
 from tallystick_cli.stack.nats import make_seed, public_key_of
@@ -76,6 +76,8 @@ class _Desk:
         self._key(self._at("nats-admin"), "nats-admin", "seed", make_seed)
         if plan.nats_embedded:
             self._server(NATS)
+        if plan.mail_embedded:
+            self._server(MAIL)
         if plan.postgres.embedded:
             self._server(POSTGRES)
             password = self._key(self._at(POSTGRES), POSTGRES, "password", _password)

@@ -8,7 +8,7 @@ from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
 from tallystick_cli.cluster.errors import ClusterError
 
-POSTGRES, NATS = "postgres", "nats"
+POSTGRES, NATS, MAIL = "postgres", "nats", "mail"
 
 
 class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +33,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     namespace: str
     postgres: Database
     nats_embedded: bool = False
+    mail_embedded: bool = False
     certificates: bool = True
     extra_authorities: str = ""
     names: dict[str, str] = {}

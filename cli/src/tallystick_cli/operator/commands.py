@@ -1,4 +1,4 @@
-"""`tally up | down | status | serve | init | tenant add | dlq | keys | log | hold`.
+"""`tally up | down | status | serve | init | tenant add | trace | doctor | dlq | keys | log | hold`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
@@ -68,7 +68,7 @@ keys.add_typer(rotate, name="rotate")
 
 def register(app: typer.Typer) -> None:
     """Add the operator's commands to the command line."""
-    for command in (up, down, status, serve, openapi, init, export):
+    for command in (up, down, status, serve, openapi, init, export, trace, doctor):
         app.command()(command)
     app.add_typer(tenant, name="tenant")
     app.add_typer(dlq, name="dlq")
@@ -162,6 +162,48 @@ def export(
     This is the operator's way, past every session, and leaves no entry: auditors ask the ledger itself.
     """
     _run("export_logs", folder, tenant=tenant_slug, out=out)
+
+
+def trace(
+    correlation: Annotated[str, typer.Argument(metavar="CORRELATION", help="The id, from `X-Correlation-ID`.")],
+    folder: Folder = None,
+    *,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="FILE", help="A service's `trace find` from elsewhere; may be repeated."),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the timeline as a page that opens offline.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that one request caused, in every service, on one timeline: stored, recorded, handled.
+
+    This is the operator's way, over all tenants; a tenant's auditor searches the ledger. Exit status 0, 1 when a
+    service could not be asked, 3 when nothing bears the id.
+    """
+    arguments = {"correlation": correlation, "sources": sources or [], "html": html, "as_json": as_json}
+    _run("trace", folder, module="trace", **arguments)
+
+
+def doctor(
+    folder: Folder = None,
+    *,
+    upgrade: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep every log's checkpoint in FILE; run again, prove that each continues from it."
+        ),
+    ] = None,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Option("--from", metavar="FILE", help="A service's `doctor` from elsewhere; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Examine everything and say what to do: databases, roles, streams, keys, clocks, certificates, lags, chains.
+
+    Nothing is changed. Exit status 0 when all is well, 1 when something failed, 3 when there are warnings only.
+    """
+    _run("doctor", folder, module="doctor", sources=sources or [], upgrade=upgrade, as_json=as_json)
 
 
 @log.command("breaks")

@@ -1,12 +1,13 @@
 """A real SMTP server that delivers everything to one Maildir, so that links can be followed without a mail provider.
 
-`python -m tallystick_cli.stack.mail_sink PORT FOLDER [--host ADDRESS]`
+`python -m tallystick_cli.stack.mail_sink PORT FOLDER [--host ADDRESS --certificate FILE --key FILE]`
 """
 
 import argparse
 import asyncio
 import mailbox
 import signal
+import ssl
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -32,12 +33,19 @@ class MaildirDelivery:
         return "250 delivered"
 
 
-async def serve(port: int, folder: Path, host: str = LOOPBACK) -> None:
-    """Serve on `host` until SIGTERM or SIGINT."""
+async def serve(port: int, folder: Path, host: str = LOOPBACK, tls: ssl.SSLContext | None = None) -> None:
+    """Serve on `host` until SIGTERM or SIGINT; with `tls` take mail after STARTTLS only."""
     delivery = MaildirDelivery(folder)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: SMTP(delivery, data_size_limit=_MAX_MESSAGE_BYTES, enable_SMTPUTF8=True, loop=loop),
+        lambda: SMTP(
+            delivery,
+            data_size_limit=_MAX_MESSAGE_BYTES,
+            enable_SMTPUTF8=True,
+            tls_context=tls,
+            require_starttls=tls is not None,
+            loop=loop,
+        ),
         host,
         port,
     )
@@ -53,5 +61,13 @@ if __name__ == "__main__":
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--host", default=LOOPBACK)
+    parser.add_argument("--certificate", type=Path)
+    parser.add_argument("--key", type=Path)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.port, arguments.folder, arguments.host))
+    context = None
+    if arguments.certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(arguments.certificate, arguments.key)
+    elif arguments.host != LOOPBACK:
+        parser.error("mail from other machines is taken over TLS only: give --certificate and --key")
+    asyncio.run(serve(arguments.port, arguments.folder, arguments.host, context))

@@ -5,7 +5,7 @@ identity:
   keys: true
   durable: identity
   calls: [identity, ledger, privacy-worker]
-  paths: [/.well-known/jwks.json, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
+  paths: [/.well-known/jwks.json, /account, /admin, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
 assessment:
   package: tallystick_assessment
   keys: true
@@ -283,15 +283,27 @@ TALLY_TRUSTED_PROXIES: {{ join "," . | quote }}
 {{- end }}
 {{- with $values.telemetry.otlpEndpoint }}
 TALLY_OTLP_ENDPOINT: {{ . | quote }}
+OTEL_RESOURCE_ATTRIBUTES: {{ printf "service.namespace=%s.%s,k8s.namespace.name=%s" $root.Release.Namespace (include "tallystick.fullname" $root) $root.Release.Namespace | quote }}
 {{- end }}
 {{- if eq $service "identity" }}
 TALLY_SMTP_HOST: {{ ternary (printf "%s-mail.%s.svc" (include "tallystick.fullname" $root) $root.Release.Namespace) $values.mail.host $values.mail.embedded.enabled | quote }}
 TALLY_SMTP_PORT: {{ ternary 2525 (int $values.mail.port) $values.mail.embedded.enabled | quote }}
+TALLY_SMTP_TLS: {{ $values.mail.embedded.enabled | ternary "starttls" $values.mail.tls | quote }}
 TALLY_MAIL_FROM: {{ $values.mail.from | quote }}
 {{- end }}
 {{- if eq $service "ledger" }}
 TALLY_CHECKPOINT_KEYS_DIR: /etc/tallystick/checkpoint-keys
-TALLY_HIGH_WATER_FOLDER: /var/lib/tallystick/high-water
+{{- with $values.services.ledger.highWater }}
+TALLY_HIGH_WATER: {{ .url | default "/var/lib/tallystick/high-water" | quote }}
+{{- if .url }}
+{{- with .endpoint }}
+AWS_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- with .region }}
+AWS_REGION: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -309,6 +321,17 @@ TALLY_HIGH_WATER_FOLDER: /var/lib/tallystick/high-water
 {{- end }}
 {{- end }}
 
+{{/* The credentials of the ledger's object store, whose names only their Secret knows. */}}
+{{- define "tallystick.envFrom" -}}
+{{- $root := index . 0 }}
+{{- with $root.Values.services.ledger.highWater }}
+{{- if and (eq (index $ 1) "ledger") .url .existingSecret -}}
+envFrom:
+  - secretRef: {name: {{ .existingSecret }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Whether database work runs in hooks: not with the embedded Postgres, which no hook can wait for. */}}
 {{- define "tallystick.hooks" -}}
 helm.sh/hook: pre-install,pre-upgrade
@@ -317,13 +340,16 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{/* Where a service's pod has its files. */}}
 {{- define "tallystick.mounts" -}}
+{{- $root := index . 0 }}{{- $service := index . 1 }}
 - {name: tmp, mountPath: /tmp}
 - {name: trust, mountPath: /etc/tallystick/trust, readOnly: true}
 - {name: secrets, mountPath: /etc/tallystick/secrets, readOnly: true}
 - {name: tls, mountPath: /etc/tallystick/tls, readOnly: true}
-{{- if eq . "ledger" }}
+{{- if eq $service "ledger" }}
 - {name: checkpoint-keys, mountPath: /etc/tallystick/checkpoint-keys, readOnly: true}
+{{- if not $root.Values.services.ledger.highWater.url }}
 - {name: high-water, mountPath: /var/lib/tallystick/high-water}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -335,5 +361,5 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- $names := deepCopy $values.existingSecrets }}
 {{- with $values.trust.existingConfigMap }}{{- $_ := set $names "trust" . }}{{- end }}
 {{- $labels := dict "app.kubernetes.io/name" (include "tallystick.name" .) "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/part-of" "tallystick" }}
-{{- dict "prefix" (include "tallystick.fullname" .) "namespace" .Release.Namespace "postgres" $postgres "nats_embedded" $values.nats.embedded.enabled "certificates" (eq $values.certificates.source "generated") "extra_authorities" $values.trust.certificates "names" $names "labels" $labels | toJson }}
+{{- dict "prefix" (include "tallystick.fullname" .) "namespace" .Release.Namespace "postgres" $postgres "nats_embedded" $values.nats.embedded.enabled "mail_embedded" $values.mail.embedded.enabled "certificates" (eq $values.certificates.source "generated") "extra_authorities" $values.trust.certificates "names" $names "labels" $labels | toJson }}
 {{- end }}

@@ -22,6 +22,8 @@ from nats.js.api import Header
 from tallystick_contracts.topology import PULL_EXPIRES_S, inbox_prefix
 
 from tallystick_chassis.ids import new_id
+from tallystick_chassis.metric_catalogue import CONSUMER_LAG
+from tallystick_chassis.metrics import gauge, is_on
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -80,6 +82,11 @@ class Delivery:
         """How often the server has delivered the message, this time included."""
         return int(self._message.metadata.num_delivered or 1)
 
+    @property
+    def pending(self) -> int:
+        """How many more messages the durable had when the server delivered this one."""
+        return int(self._message.metadata.num_pending or 0)
+
     async def ack(self) -> None:
         """Tell the server that the effect is committed. A lost acknowledgement means a duplicate, no more."""
         await self._send(self._message.ack)
@@ -112,6 +119,7 @@ class Pull:
         """Name the durable; nothing is asked yet."""
         self._bus = bus
         self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._names = {"messaging.destination.name": stream, "messaging.consumer.group.name": durable}
         self._client: Client | None = None
         self._inbox = ""
         self._arrived: deque[Msg] = deque()
@@ -135,6 +143,8 @@ class Pull:
         while True:
             deliveries = self._take(limit)
             if deliveries:
+                if is_on():  # reading a message's metadata costs as much as taking it
+                    gauge(CONSUMER_LAG, deliveries[-1].pending, self._names)
                 return deliveries
             remaining_s = deadline - time.monotonic()
             if remaining_s <= 0:
@@ -145,6 +155,7 @@ class Pull:
                 async with asyncio.timeout(min(remaining_s, 1.0)):
                     await self._wake.wait()
             except TimeoutError:
+                gauge(CONSUMER_LAG, 0, self._names)  # the request stands, and nothing came
                 continue
 
     async def close(self) -> None:

@@ -45,7 +45,9 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "public_url": "this service's own https base, as browsers see it",
         "host": "address of the API's listener",
         "log_level": "`DEBUG`, `INFO`, `WARNING` or `ERROR`",
-        "otlp_endpoint": "base of an OTLP/HTTP collector; spans are made only if it is set",
+        "otlp_endpoint": "base of an OTLP/HTTP collector that gets traces, metrics and logs; without it none are made",
+        "otlp_interval_s": "seconds between two exports of metrics",
+        "otlp_trace_ratio": "part of the traces that is kept, from 0 to 1",
         "drain_s": "seconds between not ready and closing, so that senders notice",
         "republish_after_s": "seconds without the ledger's receipt after which an event is published again",
         "hand_over_after_s": "seconds without NATS after which the worker hands its events to the ledger over HTTP",
@@ -67,14 +69,17 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
         "purge_dsn": "`postgresql://` address of the role that deletes dropped logs' rows; for the worker only",
         "audit_retention_months": "how long an audit log is kept after its month",
-        "high_water_folder": "folder of the marks that say how far each log was signed: not on the database's disk, "
-        "and not restored with it",
+        "high_water": "where the marks are that say how far each log was signed, apart from the database and not "
+        "restored with it: a folder's absolute path, or `s3://bucket/prefix` (`gs://`, `az://`)",
         "session_key": "the private key that signs session and service tokens (JWKS, Ed25519)",
         "csrf_key": "key of CSRF tokens and of refresh secrets' succession",
         "blind_index_key": "key of the index by which an address is found without being stored",
         "clients": "JSON object of client id to SHA-256 of its secret, hexadecimal",
         "smtp_host": "mail server",
         "smtp_port": "mail server's port",
+        "smtp_tls": "how mail goes out: `starttls`, `implicit` (TLS from the first byte) or `none`, on loopback only; "
+        "unset, `starttls`, and on loopback `none`. The certificate is checked against the public authorities and "
+        "`TALLY_CA_FILE`; where TLS fails nothing is sent",
         "mail_from": "sender's address of sign-in mails",
         "kek_watched": "the file of the key-encryption keys, looked at while running, so that no restart is needed",
         "session_keys_watched": "the file of the key set, looked at while running, so that a rotation needs no restart",
@@ -148,8 +153,8 @@ def _rows(kind: type[msgspec.Struct]) -> list[str]:
         optional = get_origin(hint) in {Union, UnionType}
         plain = next(one for one in get_args(hint) if one is not NoneType) if optional else hint
         needed = "yes" if field.required else "no" if field.default is None else f"`{field.default}`"
-        # A service's own list is a tuple of texts, written with commas.
-        form = _FORMS.get(plain, "text" if issubclass(plain, tuple) else "JSON")
+        # A service's own list is a tuple of texts, written with commas; a choice is a text.
+        form = _FORMS.get(plain, "text" if issubclass(plain, (tuple, str)) else "JSON")
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {form} | {needed} | {MEANINGS[field.name]} |\n")
     return rows
 

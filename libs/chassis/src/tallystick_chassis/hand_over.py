@@ -21,6 +21,8 @@ from tallystick_tlog.errors import ReceiptError
 
 from tallystick_chassis.http.service_client import ServiceCallError
 from tallystick_chassis.ids import TenantId
+from tallystick_chassis.metric_catalogue import RECEIPTS_REFUSED
+from tallystick_chassis.metrics import count
 from tallystick_chassis.tables import events, feed, outbox
 
 if TYPE_CHECKING:
@@ -182,6 +184,7 @@ class HandOver:
                 confirmed += await self._receipts.confirm(bytes(receipt), keep_unpublished=True)
         except ReceiptError as error:
             log.error("receipt_refused", reason=str(error))  # noqa: TRY400 - the trace would add nothing
+            count(RECEIPTS_REFUSED)
             self._hold_back(tenant, {row.aggregate for row in page})
             return False
         moved = False

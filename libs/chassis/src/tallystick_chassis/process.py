@@ -1,4 +1,4 @@
-"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``dlq``, ``openapi``, and the service's commands.
+"""A service's process: ``api``, ``worker``, ``migrate``, ``wait``, ``openapi``, every service's commands and its own.
 
 Exit codes: 0 done, 1 failed, 2 called or configured wrongly. On SIGTERM or SIGINT readiness flips first, so that no
 new requests are sent here, then what runs is finished; ten seconds at most.
@@ -24,6 +24,7 @@ from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import Database, DutyDatabase, InsecureConnectionError
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
+from tallystick_chassis.doctor import doctor_command
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
@@ -32,13 +33,19 @@ from tallystick_chassis.http.probe_port import probe_port
 from tallystick_chassis.http.service_client import ServiceClient
 from tallystick_chassis.http.session_memory import SessionMemory
 from tallystick_chassis.keystore import KeyStore
+from tallystick_chassis.metric_catalogue import EPOCH_AGE
+from tallystick_chassis.metrics import watch
 from tallystick_chassis.migrate import MigrationError, current_revision, head_revision, known_revisions, migrate
+from tallystick_chassis.otlp import OtlpSettings, start_exporting
+from tallystick_chassis.pool_watch import watch_pools
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.self_test import SelfTestError, self_test
 from tallystick_chassis.service import Runtime
 from tallystick_chassis.settings import MigrateSettings, Settings, SettingsError, load_settings
+from tallystick_chassis.spans import traced
 from tallystick_chassis.start_up import StartError, complain, wait_for_database
-from tallystick_chassis.telemetry import configure_logging, configure_tracing, get_log, traced
+from tallystick_chassis.telemetry import configure_logging, get_log
+from tallystick_chassis.trace_command import trace_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,6 +60,12 @@ WAIT_S = 600.0
 """How long `wait` waits for a database and its migrations, which may be coming up beside us."""
 POOL_SIZE = 10
 DUTY_POOL_SIZE = 4
+TLS_1_2_SUITES = ":".join(
+    f"ECDHE-{signature}-{cipher}"
+    for cipher in ("AES256-GCM-SHA384", "CHACHA20-POLY1305", "AES128-GCM-SHA256")
+    for signature in ("ECDSA", "RSA")
+)
+"""What is spoken to those without TLS 1.3, the strongest first: forward secrecy and AEAD alone (RFC 9325 §4.2)."""
 _WAIT_POLL_S = 1.0
 _DONE, _FAILED, _MISUSED = 0, 1, 2
 
@@ -76,8 +89,13 @@ def run(service: Service, arguments: Sequence[str], environment: Mapping[str, st
                 return runner.run(_migrate(service, migration))
             settings = load_settings(service.settings, environment)
             configure_logging(service=service.name, process=command, level=settings.log_level)
-            configure_tracing(service=service.name, process=command, endpoint=settings.otlp_endpoint)
-            return runner.run(_serve(service, settings, command, rest))
+            exporting = start_exporting(
+                _otlp(settings, command), service=service.name, process=command, version=service.version
+            )
+            try:
+                return runner.run(_serve(service, settings, command, rest))
+            finally:
+                exporting.close()
     except SettingsError as error:
         return complain(error.problems, _MISUSED, environment)
     except (StartError, SelfTestError, RouteDeclarationError, MigrationError, InsecureConnectionError) as error:
@@ -105,6 +123,12 @@ async def _migrate(service: Service, settings: MigrateSettings) -> int:
         )
     get_log().info("migrated", revision=head_revision(service.package))
     return _DONE
+
+
+def _otlp(settings: Settings, command: str) -> OtlpSettings | None:
+    if settings.otlp_endpoint is None or command not in {"api", "worker"}:
+        return None  # a command is over before anything would be collected
+    return OtlpSettings(settings.otlp_endpoint, settings.otlp_interval_s, settings.otlp_trace_ratio)
 
 
 def make_runtime(service: Service, settings: Settings, clock: Clock = utc_now) -> Runtime:
@@ -148,7 +172,8 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
             return _DONE
         own = _commands(service).get(command)
         if own is not None:
-            await self_test(runtime.database, service.guards)
+            if command != "doctor":  # it is asked because something may be wrong
+                await self_test(runtime.database, service.guards)
             return await own(runtime, arguments)
         stop = _stop_on_signal()
         if command == "wait":
@@ -159,6 +184,7 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
         await self_test(runtime.database, service.guards)
         wiring = service.wire(runtime)
         get_log().info("starting", version=service.version)
+        watch_pools(runtime)
         if command == "api":
             await _serve_api(service, runtime, wiring, stop)
         else:
@@ -176,7 +202,12 @@ async def _serve(service: Service, settings: Settings, command: str, arguments: 
 
 
 def _commands(service: Service) -> Mapping[str, Command]:
-    return {"dlq": dead_letter_command(), **service.commands}
+    own = {
+        "dlq": dead_letter_command(),
+        "trace": trace_command(),
+        "doctor": doctor_command(service),
+    }
+    return own | dict(service.commands)
 
 
 def _stop_on_signal() -> asyncio.Event:
@@ -205,6 +236,8 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
     settings: Settings = runtime.settings
     readiness = Readiness({**_checks(service, runtime), **wiring.readiness})
     memory = SessionMemory(clock=runtime.clock) if service.name in EPOCH_FOLLOWERS else None
+    if memory is not None:
+        watch(EPOCH_AGE, memory.seconds_since_heard)
     app = create_app(service, runtime, wiring, readiness, memory)
     config = uvicorn.Config(
         app,
@@ -218,6 +251,7 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=str(settings.tls_cert_file),
         ssl_keyfile=str(settings.tls_key_file),
+        ssl_ciphers=TLS_1_2_SUITES,
     )
     config.load()
     if config.ssl is not None:

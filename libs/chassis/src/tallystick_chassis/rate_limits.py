@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, MetaData, Table, Uuid, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
+from tallystick_chassis import metrics
+from tallystick_chassis.metric_catalogue import RATE_LIMITED
 from tallystick_chassis.policies import duty, silo
 
 if TYPE_CHECKING:
@@ -118,7 +120,11 @@ class RateLimiter:
             ).returning(rate_counters.c.key, rate_counters.c.count, rate_counters.c.ends_at)
         )
         found = {bytes(key): (count, ends_at) for key, count, ends_at in map(tuple, rows)}
-        return [Spent(charge, *_of(found[key], self.limit_of(charge.budget))) for key, charge in keyed.items()]
+        spent = [Spent(charge, *_of(found[key], self.limit_of(charge.budget))) for key, charge in keyed.items()]
+        for one in spent:
+            if one.is_over:
+                metrics.count(RATE_LIMITED, 1, {"tallystick.budget": one.charge.budget.name})
+        return spent
 
     async def peek(self, tx: Transaction, charges: Sequence[Charge]) -> list[Spent]:
         """Return what the charges have come to so far, without counting."""

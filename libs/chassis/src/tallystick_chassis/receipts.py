@@ -15,6 +15,8 @@ from tallystick_tlog.note import VerifierKey
 from tallystick_tlog.receipt import Receipt, verify_receipt
 from tallystick_tlog.rotation import follow_keys
 
+from tallystick_chassis.metric_catalogue import RECEIPTS_REFUSED
+from tallystick_chassis.metrics import count
 from tallystick_chassis.tables import events, feed, outbox
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ class ReceiptReader:
         except ReceiptError as error:
             # The message names ids, sequence numbers and hashes only.
             log.error("receipt_refused", reason=str(error))  # noqa: TRY400 - the trace would add nothing
+            count(RECEIPTS_REFUSED)
             await delivery.term()
             return
         log.debug("receipt_taken", count=confirmed)

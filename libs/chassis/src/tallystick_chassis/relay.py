@@ -14,16 +14,20 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy import and_, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from tallystick_contracts.envelope import decode_envelope
-from tallystick_contracts.topology import cloud_event_type, event_subject
+from tallystick_contracts.topology import EVENT_STREAM, cloud_event_type, event_subject
 
 from tallystick_chassis.bus import MAX_BATCH, BusMessage, BusUnavailableError
+from tallystick_chassis.metric_catalogue import SENT
+from tallystick_chassis.metrics import count
+from tallystick_chassis.spans import batch_span
 from tallystick_chassis.tables import events, feed, feed_heads, feed_locks, outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -162,19 +166,33 @@ class Relay:
             if not due:
                 return 0
             try:
-                await self._bus.publish_batch(
-                    [self._message(tenant, one) for one in due], timeout_s=self._settings.publish_timeout_s
-                )
-            except BusUnavailableError:
+                await self._send([self._message(tenant, one) for one in due])
+            except BusUnavailableError as error:
                 self._failing_since = self._failing_since or time.monotonic()
+                count(SENT, len(due), {"messaging.system": "nats", "error.type": type(error).__name__})
                 raise
             self._failing_since = None
+            count(SENT, len(due), {"messaging.system": "nats"})
             await connection.execute(
                 update(outbox)
                 .where(outbox.c.tenant_id == tenant, outbox.c.event_id.in_([one.event_id for one in due]))
                 .values(published_at=self._clock(), attempts=outbox.c.attempts + 1)
             )
             return len(due)
+
+    async def _send(self, messages: Sequence[BusMessage]) -> None:
+        def causes() -> Iterable[tuple[str | None, str | None]]:
+            return ((one.headers.get("traceparent"), one.headers.get("ce-correlationid")) for one in messages)
+
+        about: dict[str, str | int] = {
+            "messaging.system": "nats",
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": EVENT_STREAM,
+            "messaging.batch.message_count": len(messages),
+        }
+        with batch_span(f"publish {EVENT_STREAM}", kind=SpanKind.PRODUCER, causes=causes, attributes=about):
+            await self._bus.publish_batch(messages, timeout_s=self._settings.publish_timeout_s)
 
     async def _waiting(self) -> list[UUID]:
         async with self._duty.glance() as connection:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from litestar import Response
     from litestar.types import ControllerRouterHandler
     from tallystick_contracts.envelope import Event
 
     from tallystick_chassis.bus import Bus
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.database import Database, DutyDatabase
+    from tallystick_chassis.doctor import Check
     from tallystick_chassis.http.introspection import Authenticator
     from tallystick_chassis.http.service_client import ServiceClient
     from tallystick_chassis.keystore import KeyStore
@@ -56,7 +58,8 @@ class Wiring:
     ``(tenant_id, id)`` in which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others
     ask identity. ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the
     worker's own connection to NATS (the ledger's writer); what it adds to the list is closed with the process, in
-    order. ``state`` declares what an auditor may compare with the ledger.
+    order. ``state`` declares what an auditor may compare with the ledger. ``refuse`` makes the answer for an error of a
+    route, for a service whose pages say it in words.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -67,6 +70,7 @@ class Wiring:
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     bus_jobs: Callable[[Bus, list[Closable]], Sequence[Job]] | None = None
     state: Sequence[StateKind] = ()
+    refuse: Callable[[Any, Exception], Response[Any]] | None = None
 
 
 class Runtime:
@@ -115,7 +119,8 @@ Command = Callable[[Runtime, Sequence[str]], Awaitable[int]]
 class Service:
     """One service: ``name`` is its event source, NATS user, client id and schema; ``package`` its import name.
 
-    ``guards`` are ``table.name`` of constraints and triggers without which it does not start.
+    ``guards`` are ``table.name`` of constraints and triggers without which it does not start. ``checks`` are what
+    ``doctor`` looks at in this service alone.
     """
 
     name: str
@@ -124,6 +129,7 @@ class Service:
     wire: Callable[[Runtime], Wiring]
     commands: Mapping[str, Command] = field(default_factory=dict)
     guards: frozenset[str] = frozenset()
+    checks: Mapping[str, Check] = field(default_factory=dict)
     version: str = "0.1.0"
 
 

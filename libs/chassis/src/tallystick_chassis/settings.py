@@ -96,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     log_level: str = "INFO"
     otlp_endpoint: str | None = None
+    otlp_interval_s: float = 15.0
+    otlp_trace_ratio: float = 1.0
     drain_s: float = 1.0
     republish_after_s: float = 30.0
     hand_over_after_s: float = 10.0
@@ -160,7 +162,10 @@ def load_settings(kind: type[S], environment: Mapping[str, str] | None = None) -
             problems.append(f"setting {variable} is invalid: {error}")
     if problems:
         raise SettingsError(problems)
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:  # what a service refuses of settings that are each in order
+        raise SettingsError([str(error)]) from None
 
 
 def setting_names(kind: type[msgspec.Struct]) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""Telemetry: JSON logs with fields from an allow-list, and OpenTelemetry spans where an endpoint is set.
+"""Telemetry: JSON logs with fields from an allow-list, on standard output and, where an endpoint is set, by OTLP.
 
 A log line is an event with fields, never a sentence with values in it. What is not on the list is dropped; what looks
 like an address is masked even so; of an exception only type and places are kept, since its message may quote a row.
@@ -9,27 +9,21 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry._logs import SeverityNumber
 
 from tallystick_chassis.http.correlation import current_correlation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, MutableMapping
+    from collections.abc import Mapping, MutableMapping
 
-    from opentelemetry.trace import Span
-    from tallystick_contracts.envelope import Event
-
-    from tallystick_chassis.service import Handler
-    from tallystick_chassis.transaction import Transaction
+    from opentelemetry._logs import Logger
 
 Log = Any  # structlog's bound logger: its methods come from its configuration
 
@@ -37,9 +31,9 @@ ALLOWED_FIELDS: Final = frozenset(
     """
     aggregate aggregates application attempt attempts bytes capability check client_correlation_id code command
     confirmed consumer correlation_id count delay_s duration_ms entries epoch error event event_id event_type events
-    exit_code failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id logger
-    method outcome pending port process reason receipts revision role root route rows seq service signal size source
-    source_seq span_id state status store stream stream_version subject_service table template tenant time
+    exit_code failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id log_name
+    logger method outcome pending port process reason receipts revision role root route rows seq service signal size
+    source source_seq span_id state status store stream stream_version subject_service table template tenant time
     timeout_s trace_id tries type version
     """.split()  # noqa: SIM905 - a list of 80 lines would be no clearer
 )
@@ -49,8 +43,16 @@ MAX_VALUE_CHARS: Final = 300
 _EVENT_NAME = re.compile(r"[a-z][a-z0-9_.-]{0,79}")
 _ADDRESS = re.compile(r"[^\s@\"'<>]{1,64}@[^\s@\"'<>]{1,255}")
 _PERSON = re.compile(r"\bp_[A-Za-z0-9_-]{22}\b")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_tracer = trace.get_tracer("tallystick")
+_NAMES: Final = {"error": "error.type", "method": "http.request.method", "status": "http.response.status_code"}
+_NOT_ATTRIBUTES: Final = frozenset({"event", "level", "time", "service", "process", "trace_id", "span_id"})
+_SEVERITIES: Final = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+    "critical": SeverityNumber.FATAL,
+}
+_exported: list[Logger] = []
 
 
 def get_log(**fields: object) -> Log:
@@ -68,6 +70,7 @@ def configure_logging(*, service: str, process: str, level: str = "INFO") -> Non
             _identity(service, process),
             _add_correlation,
             keep_allowed,
+            export_line,
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
@@ -151,73 +154,30 @@ class _LibraryHandler(logging.Handler):
         write("library", library=record.name, template=template, exc_info=record.exc_info)
 
 
-def configure_tracing(*, service: str, process: str, endpoint: str | None) -> None:
-    """Export spans over OTLP/HTTP to ``endpoint``; without one, spans are made nowhere and cost nothing."""
-    if not endpoint:
-        return
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - slow to import
-
-    provider = TracerProvider(
-        resource=Resource.create({"service.name": f"tallystick-{service}", "service.instance.id": process})
-    )
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")))
-    trace.set_tracer_provider(provider)
+def use_logger(logger: Logger | None) -> None:
+    """Send log lines to ``logger`` as well; ``None``: to standard output only (`otlp.py`)."""
+    _exported[:] = [] if logger is None else [logger]
 
 
-@contextmanager
-def span(
-    name: str, *, kind: SpanKind = SpanKind.INTERNAL, parent: str | None = None, **attributes: str | int
-) -> Iterator[Span]:
-    """Open a span, below the ``traceparent`` ``parent`` if one is given. Attributes are subject to the same allow-list.
-
-    An error marks the span with its type alone: a message may quote a row.
-    """
-    context = _context_of(parent) if parent else None
-    allowed = {key: value for key, value in attributes.items() if key in ALLOWED_FIELDS}
-    with _tracer.start_as_current_span(
-        name, context=context, kind=kind, attributes=allowed, record_exception=False, set_status_on_exception=False
-    ) as opened:
-        if (correlation := current_correlation.get()) is not None:
-            opened.set_attribute("correlation_id", correlation)
-        try:
-            yield opened
-        except Exception as error:
-            opened.set_status(Status(StatusCode.ERROR, type(error).__name__))
-            raise
-
-
-def traced(handler: Handler) -> Handler:
-    """Return ``handler`` with the event's correlation in its logs and calls, in a span below the event's own trace."""
-
-    async def handle(tx: Transaction, event: Event) -> None:
-        reset = current_correlation.set(event.correlation)
-        try:
-            with span(f"handle {event.type}", kind=SpanKind.CONSUMER, parent=event.trace, event_type=event.type):
-                await handler(tx, event)
-        finally:
-            current_correlation.reset(reset)
-
-    return handle
-
-
-def current_traceparent() -> str | None:
-    """Return the W3C ``traceparent`` of the current span; ``None`` if there is none."""
-    context = trace.get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    trace_id, span_id = trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
-    return f"00-{trace_id}-{span_id}-{context.trace_flags:02x}"
-
-
-def is_traceparent(text: str) -> bool:
-    """Say whether ``text`` has the form of a ``traceparent`` (W3C Trace Context, version 00)."""
-    return _TRACEPARENT.fullmatch(text) is not None
-
-
-def _context_of(parent: str) -> Any:  # noqa: ANN401 - OpenTelemetry's Context
-    found = _TRACEPARENT.fullmatch(parent)
-    if found is None:
-        return None
-    trace_id, span_id, flags = (int(part, 16) for part in found.groups())
-    remote = SpanContext(trace_id=trace_id, span_id=span_id, is_remote=True, trace_flags=TraceFlags(flags))
-    return trace.set_span_in_context(NonRecordingSpan(remote))
+def export_line(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Hand a finished log line to the exporter, if there is one; it takes it into a queue that drops."""
+    # What the exporter itself complains of stays here: sent, it would cause what it tells of.
+    if _exported and not str(fields.get("library", "")).startswith(("opentelemetry", "urllib3", "requests")):
+        level = str(fields.get("level", "info"))
+        attributes = {
+            _NAMES.get(name, f"tallystick.{name}"): value
+            if not isinstance(value, list)
+            else [str(one) for one in value]
+            for name, value in fields.items()
+            if name not in _NOT_ATTRIBUTES and value is not None
+        }
+        for logger in _exported:
+            logger.emit(
+                timestamp=time.time_ns(),
+                severity_text=level.upper(),
+                severity_number=_SEVERITIES.get(level, SeverityNumber.INFO),
+                body=str(fields.get("event", "")),
+                event_name=f"tallystick.{fields.get('event', '')}",
+                attributes=attributes,
+            )
+    return fields

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError
 from tallystick_contracts.envelope import Event, decode_event, encode_event
 from tallystick_contracts.registry import REGISTRY
 
 from tallystick_chassis.ids import EventId, OrgUnitId, PersonRef, new_id
+from tallystick_chassis.spans import current_traceparent, span, working_for
 from tallystick_chassis.tables import events as events_table
 from tallystick_chassis.tables import outbox as outbox_table
 
@@ -102,6 +104,13 @@ class Transaction:
                 scope reaches). The transaction is spent.
             ContractError: if an event breaks its contract (an unsealed personal value, a float, too many bytes).
         """
+        if current_traceparent() is None and self.scope.traceparent is None:
+            # A job's doing: its trace begins here, so that whoever handles the event has something to follow.
+            with working_for(self.scope.correlation), span("create", kind=SpanKind.PRODUCER):
+                return await self._append(stream, expected_version, drafts)
+        return await self._append(stream, expected_version, drafts)
+
+    async def _append(self, stream: str, expected_version: int, drafts: Sequence[EventDraft]) -> list[StoredEvent]:
         now = self.clock()
         stored = [
             self._encode(stream, version, draft, now)
@@ -164,7 +173,7 @@ class Transaction:
                 "correlation": scope.correlation,
                 "org_unit": draft.org_unit or scope.root_unit,
                 "subject": draft.subject,
-                "trace": scope.traceparent,
+                "trace": current_traceparent() or scope.traceparent,
             }
         body = encode_event(
             draft.data,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -13,7 +14,10 @@ from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
 from tallystick_chassis.hand_over import HandOver
 from tallystick_chassis.heads import ANNOUNCE_INTERVAL_S, HeadAnnouncer
+from tallystick_chassis.metric_catalogue import JOB_FAILURES, JOB_IDLE
+from tallystick_chassis.metrics import age, count, is_on
 from tallystick_chassis.misses import MissChecker
+from tallystick_chassis.outbox_watch import WATCH_INTERVAL_S, OutboxWatch
 from tallystick_chassis.rate_limits import CounterPruner
 from tallystick_chassis.receipts import ReceiptReader
 from tallystick_chassis.relay import Relay, RelaySettings
@@ -94,6 +98,8 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Closabl
         Job("heads", announcer.step, ANNOUNCE_INTERVAL_S),
         Job("receipts", receipts.step),
     ]
+    if is_on():
+        jobs.append(Job("outbox-watch", OutboxWatch(duty).step, WATCH_INTERVAL_S))
     jobs.append(Job("rate-counters", CounterPruner(duty, clock).step, _PRUNE_INTERVAL_S))
     if settings.url_of(ServiceName.LEDGER) is not None:
         hand_over = HandOver(
@@ -174,12 +180,15 @@ async def supervise(jobs: Sequence[Job], stop: asyncio.Event, *, grace_s: float)
 
 async def _repeat(job: Job, stop: asyncio.Event) -> None:
     failures = 0
+    about = {"tallystick.job": job.name}
+    count(JOB_FAILURES, 0, about)
     while not stop.is_set():
         pause_s = 0.0
         try:
             if not await job.run():
                 pause_s = job.interval_s
             failures = 0
+            age(JOB_IDLE, time.time(), about)
         except BusUnavailableError as error:
             failures += 1
             log.warning(
@@ -190,6 +199,7 @@ async def _repeat(job: Job, stop: asyncio.Event) -> None:
             failures += 1
             log.exception("job_failed", job=job.name, error=type(error).__name__, tries=failures)
         if failures:
+            count(JOB_FAILURES, 1, about)
             pause_s = max(pause_s, min(_FIRST_BACKOFF_S * 2 ** (failures - 1), _LONGEST_BACKOFF_S))
         if pause_s:
             await _wait(stop, pause_s)

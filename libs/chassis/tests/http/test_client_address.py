@@ -28,7 +28,7 @@ def test_a_forwarding_header_counts_as_far_as_named_proxies_wrote_it(peer, forwa
     assert client_address(peer, forwarded, PROXIES) == found
 
 
-@pytest.mark.control("EV-21c")
+@pytest.mark.control("EV-21c", "EV-24d")
 def test_without_named_proxies_no_header_is_believed():
     assert client_address("10.0.0.1", ["198.51.100.1"], ()) == "10.0.0.1"
 

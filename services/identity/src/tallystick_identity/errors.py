@@ -35,6 +35,12 @@ class LastAdministrator(Conflict):
     code, title = "last_administrator", "Somebody must remain who can give roles throughout the tenant"
 
 
+class BeyondReach(Problem):
+    """The person holds roles in units that the caller's grant does not cover; whoever gets their mail gets those."""
+
+    status, code, title = 403, "beyond_reach", "They hold roles where you may not give any"
+
+
 class KeyPoolEmpty(Unavailable):
     """No public key is ready for a new person; the privacy worker is minting more."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import enum
+import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -47,12 +49,26 @@ class HostNames(tuple[str, ...]):
         return super().__new__(cls, names)
 
 
+class MailTls(enum.StrEnum):
+    """How mail is handed over. There is no way that falls back to another."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+    NONE = "none"
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:  # noqa: ARG003 - a value is not shown; enum hands it over
+        msg = f"none of {', '.join(cls)}"
+        raise ValueError(msg)
+
+
 class IdentitySettings(Settings, frozen=True, kw_only=True):
     """What identity's API and worker need.
 
     ``session_key`` is a JWKS with a private Ed25519 key; ``csrf_key`` and ``blind_index_key`` are 32 bytes each.
     ``passkey_rp_id`` is the host name that passkeys are made for and ``passkey_origin`` that of the pages that ask for
     them, where they are not the public URL's.
+    ``smtp_tls`` says how the mail server is spoken to, where it is not `mail_tls`' default.
     ``sso_internal_hosts`` are the single sign-on providers that may have private addresses.
     ``session_keys_watched`` is the file of ``session_key``, where it can be replaced while the process runs.
     """
@@ -71,6 +87,7 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     smtp_host: str
     smtp_port: int
     mail_from: str
+    smtp_tls: MailTls | None = None
     session_keys_watched: Path | None = None
     passkey_rp_id: str | None = None
     passkey_origin: str | None = None
@@ -78,6 +95,17 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     sso_ca_file: Path | None = None
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+
+    def __post_init__(self) -> None:
+        """Refuse mail in the clear to another machine."""
+        if self.smtp_tls is MailTls.NONE and not _is_here(self.smtp_host):
+            msg = f"TALLY_SMTP_TLS is none and {self.smtp_host} is another machine: set starttls or implicit"
+            raise ValueError(msg)
+
+    @property
+    def mail_tls(self) -> MailTls:
+        """How mail is handed over: by STARTTLS unless said otherwise, or in the clear on this machine."""
+        return self.smtp_tls or (MailTls.NONE if _is_here(self.smtp_host) else MailTls.STARTTLS)
 
     @property
     def passkey_host(self) -> str:
@@ -93,3 +121,10 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     def timeouts(self) -> Timeouts:
         """How long sessions last."""
         return Timeouts(timedelta(minutes=self.session_idle_minutes), timedelta(hours=self.session_absolute_hours))
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -56,6 +56,23 @@ async def test_a_tenant_begins_with_a_sensible_set_of_roles_and_may_define_its_o
     assert "librarian" in await roles_of(admin)
 
 
+@pytest.mark.control("EV-25a")
+async def test_each_change_of_a_role_is_one_event_with_the_whole_set(identity: Identity):
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    before = len(await identity.events(tenant.id, "identity.role.changed"))
+    body = {"name": "librarian", "capabilities": ["evaluation.read"]}
+    role = (await identity.command(admin, "POST", "identity/roles", body)).json()["id"]
+    more = {"capabilities": ["score.read", "evaluation.read"], "staff": False}
+    key = "the-same-command-sent-twice"
+    for _ in range(2):
+        changed = await identity.command(admin, "PUT", f"identity/roles/{role}", more, key=key)
+        assert changed.status_code == 200
+    made, set_anew = [event.data for event in (await identity.events(tenant.id, "identity.role.changed"))[before:]]
+    assert (made.role_id, made.name, made.capabilities, made.staff) == (role, "librarian", ("evaluation.read",), True)
+    assert (set_anew.capabilities, set_anew.staff) == (("evaluation.read", "score.read"), False)
+
+
 @pytest.mark.control("EV-13a")
 async def test_an_engagement_begins_and_ends_by_the_clock(identity: Identity):
     tenant = await identity.new_tenant()
@@ -208,6 +225,22 @@ async def test_people_see_name_and_end_their_own_sessions(identity: Identity):
     assert (await third.get("/api/v1/identity/me")).status_code == 401
     assert (await here.get("/api/v1/identity/me")).status_code == 200
     assert len(await identity.events(tenant.id, "identity.session.revoked")) == before + 2
+
+
+@pytest.mark.control("X-04")
+async def test_ending_ones_other_sessions_wants_a_recent_sign_in_and_signing_out_does_not(identity: Identity):
+    tenant = await identity.new_tenant()
+    here, there = [await identity.signed_in(tenant) for _ in range(2)]
+    sessions = (await here.get(f"/api/v1/{OWN}")).json()["sessions"]
+    identity.clock.ahead += timedelta(minutes=16)
+    for client in (here, there):
+        await client.post("/session/refresh")
+    for method, path in (("DELETE", f"{OWN}/{sessions[1]['id']}"), ("POST", f"{OWN}/end-others")):
+        refused = await identity.command(here, method, path)
+        assert (refused.status_code, refused.json()["code"]) == (401, "step_up_required"), path
+    assert (await there.get("/api/v1/identity/me")).status_code == 200
+    assert (await here.get(f"/api/v1/{OWN}")).status_code == 200
+    assert (await identity.command(here, "POST", "auth/logout")).status_code == 200
 
 
 @pytest.mark.control("X-04")

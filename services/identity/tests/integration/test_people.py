@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -12,6 +13,8 @@ from nacl.public import SealedBox
 from sqlalchemy import text
 
 if TYPE_CHECKING:
+    import httpx
+
     from conftest import Identity
 
 
@@ -245,3 +248,79 @@ async def test_a_deleted_person_is_signed_out_unfindable_and_recorded_once(ident
     assert types.count("identity.role.revoked") == 1
     # The address is free again.
     assert await identity.new_person(admin, "kim@people.example")
+
+
+async def _move_mail(identity: Identity, admin: httpx.AsyncClient, person: str, email: str) -> httpx.Response:
+    body = {"email": email, "reason": "they married"}
+    return await identity.command(admin, "PUT", f"identity/people/{person}/email", body)
+
+
+@pytest.mark.control("X-04")
+@pytest.mark.control("AC-05")
+async def test_another_address_ends_every_session_voids_what_was_mailed_and_is_recorded_sealed(
+    identity: Identity,
+) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    person = await identity.new_person(admin, "kim@people.example")
+    kim, waiting = await identity.signed_in(tenant, "kim@people.example"), identity.client()
+    link = await identity.link_for(waiting, tenant, "kim@people.example")
+    moved = await _move_mail(identity, admin, person["id"], " Kim.New@people.example ")
+    assert moved.json() == {"person": person["person"]}
+    assert (await kim.get("/api/v1/identity/me")).status_code == 401
+    assert (await kim.post("/session/refresh")).status_code == 401
+    assert (await identity.verify(waiting, **link.body)).status_code == 401
+    assert (await (await identity.signed_in(tenant, "kim.new@people.example")).get("/api/v1/identity/me")).json()[
+        "person"
+    ] == person["person"]
+    assert (await identity.ask_for_link(identity.client(), tenant, "kim@people.example")).status_code == 202
+    before = len(identity.inbox.messages)
+    await identity.send_mail()
+    assert len(identity.inbox.messages) == before, "nothing goes to the old address"
+    (changed,) = await identity.events(tenant.id, "identity.user.address_changed")
+    assert (changed.data.person, changed.subject) == (person["person"], person["person"])  # type: ignore[attr-defined]
+    assert "people.example" not in str(changed.data)
+    assert "married" not in str(changed.data)
+    assert len(await identity.events(tenant.id, "identity.token_version.bumped")) == 2  # the administrator's factor
+    again = await _move_mail(identity, admin, person["id"], "kim.new@people.example")
+    assert again.status_code == 200
+    assert len(await identity.events(tenant.id, "identity.user.address_changed")) == 1, "it is theirs already"
+
+
+async def test_an_address_that_is_taken_or_none_is_refused_and_nothing_changes(identity: Identity) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    unit = await identity.new_unit(admin, "north")
+    await identity.new_person(admin, "lee@people.example", org_unit_id=unit)
+    person = await identity.new_person(admin, "kim@people.example")
+    for email, code in (("LEE@people.example", "email_taken"), ("no address", "invalid_input")):
+        refused = await _move_mail(identity, admin, person["id"], email)
+        assert (refused.status_code, refused.json()["code"]) == (422, code)
+        assert refused.json()["errors"][0]["pointer"] == "/email"
+    shown = (await admin.get(f"/api/v1/identity/people/{person['id']}")).json()
+    assert shown["email"] == "kim@people.example"
+    assert await identity.events(tenant.id, "identity.user.address_changed") == []
+
+
+@pytest.mark.control("X-04")
+async def test_nobody_takes_over_the_mail_of_somebody_with_roles_beyond_their_reach_or_after_a_long_session(
+    identity: Identity,
+) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    north = await identity.new_unit(admin, "north")
+    south = await identity.new_unit(admin, "south")
+    local = await identity.new_person(admin, "local@people.example", org_unit_id=north)
+    await identity.grant(admin, local["id"], "administrator", north, subtree=True)
+    kim = await identity.new_person(admin, "kim@people.example", org_unit_id=north)
+    lee = await identity.new_person(admin, "lee@people.example", org_unit_id=south)
+    await identity.grant(admin, kim["id"], "auditor", south)
+    client = await identity.signed_in(tenant, "local@people.example")
+    refused = await _move_mail(identity, client, kim["id"], "local+kim@people.example")
+    assert (refused.status_code, refused.json()["code"]) == (403, "beyond_reach")
+    assert (await _move_mail(identity, client, lee["id"], "x@people.example")).status_code == 404
+    assert (await _move_mail(identity, client, local["id"], "mine@people.example")).status_code == 200
+    identity.clock.ahead += timedelta(minutes=16)
+    await admin.post("/session/refresh")
+    late = await _move_mail(identity, admin, kim["id"], "new@people.example")
+    assert (late.status_code, late.json()["code"]) == (401, "step_up_required")

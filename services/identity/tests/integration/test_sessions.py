@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 from tallystick_chassis.http.tokens import TokenVerifier
 from tallystick_contracts.capabilities import Capability
 
 if TYPE_CHECKING:
     import httpx
 
-    from conftest import Identity
+    from conftest import Identity, StartIdentity, Tenant
 
 SESSION, REFRESH, CSRF = "__Host-tally_session", "__Secure-tally_refresh", "__Host-tally_csrf"
 INTROSPECT = "/api/v1/identity/introspect"
@@ -108,7 +110,7 @@ async def test_a_refresh_gives_a_new_token_and_a_new_refresh_cookie(identity: Id
     tenant = await identity.new_tenant()
     client = await identity.signed_in(tenant)
     old_session, old_refresh = client.cookies[SESSION], client.cookies[REFRESH]
-    identity.clock.ahead = timedelta(minutes=6)
+    identity.clock.ahead += timedelta(minutes=6)
     assert (await client.get("/api/v1/identity/me")).status_code == 401
     refreshed = await client.post("/session/refresh")
     assert refreshed.status_code == 204
@@ -127,13 +129,41 @@ async def test_a_lost_answer_to_a_refresh_is_repeated_within_ten_seconds(identit
     assert (await _refresh(identity, second.cookies[REFRESH])).status_code == 204
 
 
+@pytest.mark.control("PK-07")
+async def test_of_many_refreshes_at_once_on_two_replicas_one_rotates_and_all_get_its_successor(
+    identity: Identity, identity_with: StartIdentity
+) -> None:
+    async with identity_with({}) as replica:
+        tenant = await identity.new_tenant()
+        client = await identity.signed_in(tenant)
+        rotations = await _rotations(identity, tenant)
+        both = (identity, replica) * 4
+        answers = await asyncio.gather(*(_refresh(at, client.cookies[REFRESH]) for at in both))
+        assert {one.status_code for one in answers} == {204}
+        (successor,) = {one.cookies[REFRESH] for one in answers}
+        after = await _rotations(identity, tenant)
+        assert len(after - rotations) == 1, "one row was rotated"
+        assert (await _refresh(replica, successor)).status_code == 204
+        for at in (identity, replica):
+            met = await at.client().get(
+                "/api/v1/identity/me", headers={"Cookie": f"{SESSION}={answers[0].cookies[SESSION]}"}
+            )
+            assert met.status_code == 200
+
+
+async def _rotations(identity: Identity, tenant: Tenant) -> set[tuple[object, ...]]:
+    async with identity.transaction(tenant.id) as tx:
+        rows = await tx.execute(text("select id, refresh_hash, previous_hash from identity.sessions"))
+        return {tuple(row) for row in rows}
+
+
 @pytest.mark.control("EV-25a")
 async def test_an_old_refresh_cookie_that_comes_back_ends_the_session(identity: Identity) -> None:
     tenant = await identity.new_tenant()
     client = await identity.signed_in(tenant)
     stolen = client.cookies[REFRESH]
     newest = (await _refresh(identity, stolen)).cookies
-    identity.clock.ahead = timedelta(seconds=11)
+    identity.clock.ahead += timedelta(seconds=11)
     reused = await _refresh(identity, stolen)
     assert (reused.status_code, reused.json()["code"]) == (401, "session_over")
     assert (await _refresh(identity, newest[REFRESH])).status_code == 401
@@ -147,11 +177,12 @@ async def test_an_old_refresh_cookie_that_comes_back_ends_the_session(identity: 
 async def test_a_session_ends_after_thirty_idle_minutes_and_after_twelve_hours(identity: Identity) -> None:
     tenant = await identity.new_tenant()
     idle, busy = await identity.signed_in(tenant), await identity.signed_in(tenant)
+    began = identity.clock.ahead
     for minutes in range(20, 12 * 60, 20):
-        identity.clock.ahead = timedelta(minutes=minutes)
+        identity.clock.ahead = began + timedelta(minutes=minutes)
         assert (await busy.post("/session/refresh")).status_code == 204
     assert (await idle.post("/session/refresh")).status_code == 401
-    identity.clock.ahead = timedelta(hours=12, seconds=1)
+    identity.clock.ahead = began + timedelta(hours=12, seconds=1)
     assert (await busy.post("/session/refresh")).status_code == 401
 
 
@@ -161,6 +192,7 @@ async def test_a_logout_ends_the_session_and_clears_its_cookies(identity: Identi
     token, refresh = client.cookies[SESSION], client.cookies[REFRESH]
     out = await identity.command(client, "POST", "auth/logout")
     assert out.status_code == 200
+    assert out.headers["clear-site-data"] == '"cache", "storage"'
     assert SESSION not in client.cookies
     assert (await _introspected(identity, token))["active"] is False
     assert (await _refresh(identity, refresh)).status_code == 401
@@ -220,7 +252,7 @@ async def test_an_expired_grant_gives_nothing(identity: Identity) -> None:
     assert (await identity.command(admin, "POST", "identity/grants", body)).status_code == 201
     kim = await identity.signed_in(tenant, "kim@people.example")
     assert len((await _introspected(identity, kim.cookies[SESSION]))["grants"]) == 1  # type: ignore[arg-type]
-    identity.clock.ahead = timedelta(minutes=3)
+    identity.clock.ahead += timedelta(minutes=3)
     assert (await _introspected(identity, kim.cookies[SESSION]))["grants"] == []
 
 
@@ -246,6 +278,37 @@ async def test_tampered_cookies_are_no_session(identity: Identity) -> None:
         assert answer.status_code == 401, cookie
     for cookie in ("", "x", "x.y", client.cookies[REFRESH][:-3] + "AAA"):
         assert (await _refresh(identity, cookie)).status_code == 401
+
+
+@pytest.mark.control("X-05")
+async def test_a_refresh_cookie_that_names_another_session_or_none_gives_nothing_and_ends_nothing(
+    identity: Identity,
+) -> None:
+    tenant, other = await identity.new_tenant(), await identity.new_tenant()
+    client, stranger = await identity.signed_in(tenant), await identity.signed_in(other)
+    (mine, secret), (theirs, _) = (one.cookies[REFRESH].split(".") for one in (client, stranger))
+
+    def named(tenant_bytes: bytes, session_bytes: bytes) -> str:
+        return base64.urlsafe_b64encode(tenant_bytes + session_bytes).rstrip(b"=").decode()
+
+    def raw(locator: str) -> bytes:
+        return base64.urlsafe_b64decode(locator + "=" * (-len(locator) % 4))
+
+    swapped = (
+        named(raw(theirs)[:16], raw(mine)[16:]),
+        named(raw(mine)[:16], raw(theirs)[16:]),
+        named(raw(mine)[:16], bytes(16)),
+    )
+    bad = (
+        *(f"{locator}.{secret}" for locator in swapped),
+        *(mine, f"{mine}.", f".{secret}", f"{mine[:-4]}.{secret}", f"{mine}AAAA.{secret}", f"{mine[:-1]}!.{secret}"),
+        *("A" * 9_000 + f".{secret}", f"{mine.upper()}.{secret}", "%00." + secret, '""'),
+    )
+    for cookie in bad:
+        answer = await _refresh(identity, cookie)
+        assert (answer.status_code, answer.json()["code"]) == (401, "session_over"), cookie
+    for one in (client, stranger):
+        assert (await one.post("/session/refresh")).status_code == 204
 
 
 async def test_a_service_gets_a_token_for_its_secret_and_for_nothing_else(identity: Identity) -> None:

@@ -11,7 +11,7 @@ import pytest
 import tallystick_identity
 from tallystick_chassis.settings import SettingsError, load_settings
 from tallystick_contracts.capabilities import DEFAULT_ROLES
-from tallystick_identity.settings import IdentitySettings
+from tallystick_identity.settings import IdentitySettings, MailTls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,39 @@ def test_identity_does_not_start_without_each_secret(environment: Mapping[str, s
     without = {key: value for key, value in environment.items() if key != f"TALLY_{name}"}
     with pytest.raises(SettingsError, match=f"setting TALLY_{name} is missing"):
         load_settings(IdentitySettings, without)
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "used"),
+    [
+        ("mail.example.org", "", MailTls.STARTTLS),
+        ("mail.example.org", "implicit", MailTls.IMPLICIT),
+        ("localhost", "", MailTls.NONE),
+        ("127.0.0.1", "", MailTls.NONE),
+        ("::1", "none", MailTls.NONE),
+        ("127.0.0.1", "starttls", MailTls.STARTTLS),
+    ],
+)
+def test_mail_goes_out_over_tls_unless_the_server_is_on_this_machine(
+    environment: Mapping[str, str], host: str, given: str, used: MailTls
+) -> None:
+    settings = load_settings(IdentitySettings, {**environment, "TALLY_SMTP_HOST": host, "TALLY_SMTP_TLS": given})
+    assert settings.mail_tls is used
+
+
+@pytest.mark.parametrize(
+    ("host", "given", "said"),
+    [
+        ("mail.example.org", "none", "is another machine"),
+        ("127.0.0.1.example.org", "none", "is another machine"),
+        ("mail.example.org", "opportunistic", "setting TALLY_SMTP_TLS is invalid: none of starttls, implicit, none"),
+    ],
+)
+def test_identity_does_not_start_to_send_mail_in_the_clear(
+    environment: Mapping[str, str], host: str, given: str, said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load_settings(IdentitySettings, {**environment, "TALLY_SMTP_HOST": host, "TALLY_SMTP_TLS": given})
 
 
 @pytest.mark.control("EV-13c")

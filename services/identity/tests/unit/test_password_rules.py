@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tallystick_chassis.http.problems import Unavailable
 from tallystick_chassis.ids import TenantId
-from tallystick_identity.passwords.common_passwords import common_passwords
+from tallystick_identity.passwords.common_passwords import CommonPasswords, _most_used
 from tallystick_identity.passwords.domain import MAX_LENGTH, device_mark, known_device, refusal_of
 from tallystick_identity.passwords.hashing import _NOBODYS, AT_ONCE, LANES, MEMORY_KIB, PASSES, Hasher
 
-COMMON = common_passwords()
+COMMON = CommonPasswords()
 CONTEXT = ("ada.lovelace@north.example", "ada.lovelace", "Ada Lovelace", "aurora-school")
 TENANT = TenantId(UUID(int=7))
 
@@ -55,6 +55,8 @@ def test_any_characters_make_a_password(password: str) -> None:
         "lovelace99",
         "aurora-school",
         "ada.lovelace@north.example",
+        "1qaz2wsx3edc4rfv5tgb",
+        "correcthorsebatterystaple",
     ],
 )
 def test_what_is_tried_first_is_no_password(password: str) -> None:
@@ -62,8 +64,14 @@ def test_what_is_tried_first_is_no_password(password: str) -> None:
 
 
 def test_the_list_has_more_than_the_three_thousand_most_used_that_are_long_enough() -> None:
-    assert sum(len(one) >= 8 for one in COMMON) > 3_000
-    assert all(one == one.casefold() for one in COMMON)
+    assert sum(len(one) >= 8 for one in _most_used()) > 3_000
+    assert all(one == one.casefold() for one in _most_used())
+
+
+def test_breached_passwords_are_refused_that_are_not_among_the_most_used() -> None:
+    breached = {"Jordan2345", "!!g0d0fwar", "1qaz2wsx3edc4rfv5tgb"}
+    assert not breached & _most_used()
+    assert [refusal_of(one, common=COMMON) for one in breached] == [refusal_of("password", common=COMMON)] * 3
 
 
 @given(st.text(min_size=12, max_size=MAX_LENGTH))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.dead_letter_command import dead_letter_command
+from tallystick_chassis.metrics import is_on
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
+from tallystick_chassis.trace_command import trace_command
 from tallystick_contracts.topology import EVENT_STREAM, ServiceName
 from tallystick_tlog import VerifierKey
 
@@ -18,19 +20,23 @@ from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.high_water.command import log_command
-from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.high_water.refill import REFILL_INTERVAL_S, Refill
 from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
 from tallystick_ledger.keys.command import rotate_key
 from tallystick_ledger.keys.ring import KeyRing, KeyRingError
 from tallystick_ledger.keys.signing import CheckpointKeys
 from tallystick_ledger.logs.closing import LogCloser
+from tallystick_ledger.logs.continuing import checkpoints
+from tallystick_ledger.logs.examining import CHECKS
+from tallystick_ledger.logs.measuring import MEASURE_INTERVAL_S, LogMeasurer
 from tallystick_ledger.reading.api import reading_routes
 from tallystick_ledger.retention.command import hold
 from tallystick_ledger.retention.dropping import LogDropper
 from tallystick_ledger.search.api import search_routes
 from tallystick_ledger.search.indexing import Indexer
+from tallystick_ledger.search.tracing import recorded
 from tallystick_ledger.settings import Settings
 from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.api import writing_routes
@@ -38,7 +44,7 @@ from tallystick_ledger.writing.connection import raw_transaction
 from tallystick_ledger.writing.hand_over import AskNobody, HandOverDesk
 from tallystick_ledger.writing.job import WriterJob
 from tallystick_ledger.writing.quarantined import quarantined
-from tallystick_ledger.writing.writer import LedgerWriter
+from tallystick_ledger.writing.writer import LedgerWriter, count_from_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +78,7 @@ def wire(runtime: Runtime) -> Wiring:
             return await keys.chain(connection, key.public if key else None)
 
     public_url = settings.public_url.rstrip("/")
-    marks = FileHighWater(settings.high_water_folder)
+    marks = open_marks(settings)
     guard = HighWaterGuard(marks)
     watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=settings.ledger_origin, clock=runtime.clock)
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock, watch=watch)
@@ -100,6 +106,7 @@ def wire(runtime: Runtime) -> Wiring:
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
             Job("export-files", exports.measure, interval_s=_EXPORTING_INTERVAL_S),
             Job("export-digests", exports.hash, interval_s=_EXPORTING_INTERVAL_S),
+            *((Job("measure-logs", LogMeasurer(runtime.duty).step, interval_s=MEASURE_INTERVAL_S),) if is_on() else ()),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
         miss_tables=("logs",),
@@ -163,6 +170,7 @@ def _writer_jobs(
     pull = bus.pull(stream=EVENT_STREAM, durable=str(ServiceName.LEDGER))
     writing = WriterJob(writer=writer, source=pull, receipts=bus)
     closing += (writing, pull)
+    count_from_nothing()
     refill = Refill(duty=runtime.duty, feeds=feeds, writer=writer, clock=runtime.clock)
     return (
         Job("writer", writing.step, interval_s=0.0),
@@ -201,11 +209,14 @@ SERVICE = Service(
     settings=Settings,
     wire=wire,
     commands={
+        "checkpoints": checkpoints,
         "dlq": dead_letter_command(quarantined),
         "export": export,
         "hold": hold,
         "log": log_command,
         "rotate-key": rotate_key,
+        "trace": trace_command(recorded),
     },
     guards=GUARDS,
+    checks=CHECKS,
 )

@@ -146,7 +146,7 @@ async def client(people: People, ledger_databases: Databases, tmp_path: Path) ->
         checkpoint_key=SecretKey(SEED),
         ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
         ledger_origin="ledger.test",
-        high_water_folder=tmp_path / "high-water",
+        high_water=str(tmp_path / "high-water"),
     )
     runtime = make_runtime(SERVICE, settings)
     wiring = wire(runtime)

@@ -180,6 +180,7 @@ async def test_any_range_is_that_slice_of_the_file(
     full = await client.get(url, headers=auditor)
     assert (full.status_code, full.content, full.headers["accept-ranges"]) == (200, whole, "bytes")
     assert full.headers["content-length"] == str(len(whole))
+    assert full.headers["content-disposition"] == 'attachment; filename="entries.ndjson"'
     dice, length = random.Random(45), len(whole)  # noqa: S311 - the same test draws the same
     feed = whole.index(b"\n")
     spans = [(0, 0), (0, length - 1), (length - 1, length - 1), (feed, feed), (feed + 1, feed + 1)]

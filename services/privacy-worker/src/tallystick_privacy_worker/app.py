@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from tallystick_chassis.ids import TenantId
+from tallystick_chassis.metric_catalogue import ERASURE_AGE, ERASURES_OPEN
+from tallystick_chassis.metrics import age, gauge
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
+from tallystick_chassis.spans import working_for
 
 from tallystick_privacy_worker import consumers
 from tallystick_privacy_worker.erasure import commands, store
@@ -27,13 +30,19 @@ def _advance_erasures(runtime: Runtime, keys: KeyStore, settings: PrivacySetting
     async def step() -> bool:
         async with runtime.duty.duty() as connection:
             jobs = await store.open_jobs(connection)
+        gauge(ERASURES_OPEN, len(jobs))
+        if jobs:
+            age(ERASURE_AGE, min(job.ordered_at for job in jobs).timestamp())
+        else:
+            gauge(ERASURE_AGE, 0)
         moved = False
         for job in jobs:
             scope = Scope.for_duty(job.tenant, runtime.service, correlation=job.correlation)
-            async with runtime.database.transaction(scope) as tx:
-                moved |= await commands.take_step(
-                    tx, keys, job.job_id, backup_retention_days=settings.backup_retention_days
-                )
+            with working_for(job.correlation):
+                async with runtime.database.transaction(scope) as tx:
+                    moved |= await commands.take_step(
+                        tx, keys, job.job_id, backup_retention_days=settings.backup_retention_days
+                    )
         return moved
 
     return Job("advance-erasures", step, interval_s=0.5)

@@ -14,7 +14,7 @@ from litestar.datastructures import Headers
 from litestar.enums import ScopeType
 from litestar.exceptions import MethodNotAllowedException, NotFoundException
 from litestar.utils import normalize_path
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from tallystick_chassis.http.client_address import FORWARDED_HEADER, Networks, client_address
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
@@ -34,7 +34,10 @@ from tallystick_chassis.http.problems import (
     Problem,
     document_of,
 )
-from tallystick_chassis.telemetry import current_traceparent, get_log, is_traceparent, span
+from tallystick_chassis.metric_catalogue import HTTP_SERVER_DURATION
+from tallystick_chassis.metrics import active_request, record
+from tallystick_chassis.spans import CORRELATION_ATTRIBUTE, current_traceparent, is_traceparent, span
+from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
     from litestar import Litestar
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from tallystick_chassis.http.authentication import Authentication
 
 API = "/api/v1"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_SERVER_ERROR = 500
 
 
 class BadCorrelationId(BadRequest):
@@ -94,9 +99,13 @@ class Edge:
         headers = Headers.from_scope(scope)
         parent = headers.get("traceparent", "")
         believed = context.principal is not None and context.principal.is_service and is_traceparent(parent)
-        with span(
-            "request", kind=SpanKind.SERVER, parent=parent if believed else None, method=scope["method"]
-        ) as opened:
+        # Callers can invent methods; a span or a metric shall not bear what they invent.
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        about: dict[str, str | int] = {"http.request.method": method, "url.scheme": "https"}
+        with (
+            active_request(method),
+            span("request", kind=SpanKind.SERVER, parent=parent if believed else None, attributes=about) as opened,
+        ):
             context.traceparent = current_traceparent()
             try:
                 if refusal is None:
@@ -109,11 +118,19 @@ class Edge:
                     raise  # half an answer is out: breaking the connection is the only honest end
                 del error
                 await _refuse(InternalError(), context, finish)
-            context.route = f"{scope['method']} {scope.get('path_template') or 'unmatched'}"
-            opened.update_name(context.route)
-            opened.set_attribute("status", status)
-            opened.set_attribute("correlation_id", context.correlation)
-            duration_ms = round((time.perf_counter() - started) * 1000, 1)
+            template = str(scope.get("path_template") or "unmatched")
+            context.route = f"{scope['method']} {template}"
+            about |= {"http.route": template, "http.response.status_code": status}
+            if status >= _SERVER_ERROR or not status:
+                about["error.type"] = str(status or "aborted")
+                opened.set_status(StatusCode.ERROR)
+            opened.update_name(f"{method} {template}")
+            opened.set_attributes({**about, CORRELATION_ATTRIBUTE: context.correlation})
+            if context.client_correlation is not None:
+                opened.set_attribute("tallystick.client_correlation_id", context.client_correlation)
+            duration_s = time.perf_counter() - started
+            record(HTTP_SERVER_DURATION, duration_s, about)  # inside the span, which becomes its exemplar
+            duration_ms = round(duration_s * 1000, 1)
             get_log().info(
                 "request",
                 route=context.route,

@@ -11,6 +11,8 @@ import msgspec
 from litestar import Response, get
 
 from tallystick_chassis.http.openapi import ALSO
+from tallystick_chassis.metric_catalogue import CHECK_FAILING
+from tallystick_chassis.metrics import gauge
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
@@ -57,7 +59,9 @@ class Readiness:
                 await self._checks[name]()
         except Exception:  # noqa: BLE001 - whatever a check raises means: not ready
             get_log().warning("readiness_failed", check=name, exc_info=True)
+            gauge(CHECK_FAILING, 1, {"tallystick.check": name})
             return False
+        gauge(CHECK_FAILING, 0, {"tallystick.check": name})
         return True
 
 

@@ -11,18 +11,22 @@ import base64
 import random
 import ssl
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import UUID
 
 import httpx
 import msgspec
+from opentelemetry.trace import SpanKind
 
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
 from tallystick_chassis.http.correlation import current_correlation
-from tallystick_chassis.telemetry import current_traceparent
+from tallystick_chassis.metric_catalogue import HTTP_CLIENT_DURATION
+from tallystick_chassis.metrics import record
+from tallystick_chassis.spans import current_traceparent, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path
@@ -169,9 +173,12 @@ class ServiceClient:
         attempt = 0
         while True:
             attempt += 1
-            sent = {**_passed_on(), **(headers or {}), **await self._authorization()}
+            authorization = await self._authorization()
             try:
-                response = await self._http.request(method, url, params=params, headers=sent, content=content)
+                with self._called(method, url) as about:
+                    sent = {**_passed_on(), **(headers or {}), **authorization}
+                    response = await self._http.request(method, url, params=params, headers=sent, content=content)
+                    about["http.response.status_code"] = response.status_code
             except httpx.TransportError:
                 if attempt >= attempts:
                     raise
@@ -183,6 +190,23 @@ class ServiceClient:
                 if response.status_code not in _REPEAT_STATUS or attempt >= attempts:
                     return response
             await asyncio.sleep(BACK_OFF_S * 2**attempt * (0.5 + random.random()))  # noqa: S311 - jitter
+
+    @contextmanager
+    def _called(self, method: str, url: str) -> Iterator[dict[str, str | int]]:
+        """Open the span of one try, and measure it; the block adds the answer's status."""
+        peer = next((name for name, base in self._urls.items() if url.startswith(f"{base}/")), "other")
+        host = httpx.URL(url).host
+        about: dict[str, str | int] = {"http.request.method": method, "server.address": host, "tallystick.peer": peer}
+        started = time.perf_counter()
+        with span(f"{method} {peer}", kind=SpanKind.CLIENT, attributes=about) as opened:
+            try:
+                yield about
+            except Exception as error:
+                about["error.type"] = type(error).__name__
+                raise
+            finally:
+                opened.set_attributes(about)
+                record(HTTP_CLIENT_DURATION, time.perf_counter() - started, about)
 
     async def _authorization(self) -> dict[str, str]:
         if self._secret is None:

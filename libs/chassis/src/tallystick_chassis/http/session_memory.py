@@ -68,6 +68,11 @@ class SessionMemory:
         """How long nothing was heard."""
         return self._monotonic() - self._heard_at
 
+    def seconds_since_heard(self) -> float | None:
+        """Return how long nothing was heard, for the metric; ``None`` before anything was."""
+        silent_s = self.silent_s
+        return None if silent_s == float("inf") else silent_s
+
     @property
     def is_fresh(self) -> bool:
         """Whether what is remembered may be used."""

@@ -332,6 +332,17 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     stores: tuple[StoreErasure, ...] = ()
 
 
+class UserAddressChanged(EventData, frozen=True, kw_only=True):
+    """Mail to a person goes to another address from now on, and with it what signs them in."""
+
+    # P1. The person's pseudonym.
+    person: str = ""
+    # P2. The new address, sealed to the person's key.
+    email: Sealed | None = None
+    # P2. Why, sealed to the tenant's key of the day.
+    reason: Sealed | None = None
+
+
 class UserDisabled(EventData, frozen=True, kw_only=True):
     """A person may not sign in or act until enabled again."""
 
@@ -885,6 +896,22 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.outcome": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="identity.user.address_changed",
+        version=1,
+        service="identity",
+        aggregate="user",
+        verb="address_changed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3007,
+        ocsf_activity=99,
+        ocsf_status="",
+        summary="A person's address was changed; their sessions ended.",
+        struct=UserAddressChanged,
+        pii=MappingProxyType({"person": PiiClass.P1, "email": PiiClass.P2, "reason": PiiClass.P2}),
     ),
     EventType(
         type="identity.user.disabled",

@@ -23,7 +23,7 @@ from tallystick_contracts.generated.identity import (
 
 from tallystick_identity.errors import InvalidInput, LinkNotAccepted, PasswordNotAccepted, PasswordsOff, SessionOver
 from tallystick_identity.passwords import store
-from tallystick_identity.passwords.common_passwords import common_passwords
+from tallystick_identity.passwords.common_passwords import CommonPasswords
 from tallystick_identity.passwords.domain import refusal_of
 from tallystick_identity.people.store import email_index_of, find_by_ref
 from tallystick_identity.sessions.store import find_by_ref as find_session
@@ -207,7 +207,7 @@ class Passwords:
         address = await self._private.email(tx.scope.tenant, person.person, person.email_ciphertext) or ""
         name = await self._private.name(tx.scope.tenant, person.person, person.name_ciphertext)
         context = (address, address.partition("@")[0], name, await slug_of(tx) or "")
-        why = refusal_of(new, common=common_passwords(), context=context)
+        why = refusal_of(new, common=CommonPasswords(), context=context)
         return None if why is None else InvalidInput(errors=[FieldError(why, pointer="/new_password")])
 
     async def _live_session(self, tx: Transaction, session_ref: str, *, lock: bool = False) -> Session:

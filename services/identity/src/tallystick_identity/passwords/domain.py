@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Container, Iterable
 
     from tallystick_chassis.ids import TenantId
 
@@ -35,17 +35,19 @@ class StoredPassword:
     set_at: datetime
 
 
-def refusal_of(password: str, *, common: Collection[str], context: Iterable[str] = ()) -> str | None:
+def refusal_of(password: str, *, common: Container[str], context: Iterable[str] = ()) -> str | None:
     """Say why ``password`` may not be set, or ``None``.
 
-    ``common`` are passwords that are tried first, in lower case. ``context`` are texts that whoever guesses at this
-    account knows: its address, the tenant's name. Digits and signs around such a word do not make it another.
+    ``common`` are passwords that are tried first, as they are written or in lower case. ``context`` are texts that
+    whoever guesses at this account knows: its address, the tenant's name. Digits and signs around such a word do not
+    make it another.
     """
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         return f"must have {MIN_LENGTH} to {MAX_LENGTH} characters"
     folded = password.casefold()
     core = _DECORATION.sub("", folded)
-    if folded in common or (len(core) >= _CORE_LENGTH and core in common) or len(set(folded)) == 1:
+    is_common = password in common or folded in common or (len(core) >= _CORE_LENGTH and core in common)
+    if is_common or len(set(folded)) == 1:
         return "is among the passwords that are tried first; choose another, a few words for example"
     known = {PRODUCT} | {text.casefold() for text in context}
     known |= {word for text in known for word in _WORDS.findall(text) if len(word) >= _CORE_LENGTH}

@@ -15,6 +15,7 @@ from tallystick_contracts.generated.identity import (
     SessionRevoked,
     TokenVersionBumped,
     TokenVersionScope,
+    UserAddressChanged,
     UserCreated,
     UserDeleted,
     UserDisabled,
@@ -28,6 +29,7 @@ from tallystick_identity.people.domain import blind_index
 from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
 from tallystick_identity.sessions.store import end_sessions_of
+from tallystick_identity.sign_in.store import erase_requests
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +126,34 @@ class People:
         """Let a disabled person sign in and act again."""
         if await store.set_disabled(tx, person.person, at=None):
             await self._record_status(tx, person, UserEnabled(person=person.person))
+
+    async def change_address(self, tx: Transaction, person: PersonRow, *, email: str, reason: str) -> None:
+        """Let mail, and so sign-in, go to another address; what was mailed before is void, and all sessions end.
+
+        Nothing happens when it is the person's address already.
+
+        Raises:
+            EmailTaken: if somebody else of the tenant has it.
+        """
+        index, before = self.email_index(tx, email), await store.email_index_of(tx, person.person)
+        if index == before:
+            return
+        ciphertext = await self._private.encrypt_email(tx.scope.tenant, person.person, email)
+        if not await store.set_address(tx, person.person, index=index, ciphertext=ciphertext):
+            raise EmailTaken(errors=[FieldError("is already in use", pointer="/email")])
+        await erase_requests(tx, person=person.person, email_index=before)
+        await self.end_sessions(tx, person, reason=SessionEnd.ADMIN)
+        event_id = new_id()
+        changed = UserAddressChanged(
+            person=person.person,
+            email=await self._sealer.for_person(tx, person.person, event_id=event_id, field="email", value=email),
+            reason=await self._sealer.for_tenant(tx, event_id=event_id, field="reason", value=reason),
+        )
+        await tx.append(
+            f"user_address-{event_id}",
+            0,
+            [EventDraft(changed, id=event_id, subject=person.person, org_unit=person.home_unit)],
+        )
 
     @staticmethod
     async def _record_status(tx: Transaction, person: PersonRow, data: UserDisabled | UserEnabled) -> None:

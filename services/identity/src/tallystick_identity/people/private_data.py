@@ -32,6 +32,11 @@ class PrivateData:
             key.encrypt(name.encode(), aad=_NAME),
         )
 
+    async def encrypt_email(self, tenant: TenantId, person: str, email: str) -> bytes:
+        """Return the ciphertext of another address of a person who has a data key."""
+        key = await self._keys.data_key(tenant, person)
+        return key.encrypt(email.encode(), aad=_EMAIL)
+
     async def encrypt_label(self, tenant: TenantId, person: str, label: str) -> bytes:
         """Return the ciphertext of a name that the person gave to a session."""
         key = await self._keys.data_key(tenant, person)

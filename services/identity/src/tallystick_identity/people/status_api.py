@@ -1,19 +1,23 @@
-"""Routes that disable and enable people."""
+"""Routes that disable and enable people, and give them another address."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Request, Response, post
+from litestar import Request, Response, post, put
 from tallystick_chassis.http.commands import perform
-from tallystick_chassis.http.problems import NotFound
+from tallystick_chassis.http.problems import FieldError, NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 
+from tallystick_identity.errors import BeyondReach, InvalidInput
+from tallystick_identity.org_units.commands import in_reach
+from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailError, email_address
 from tallystick_identity.people.store import find_person
 from tallystick_identity.roles.administrators import keeping_an_administrator
+from tallystick_identity.roles.store import units_held
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -21,7 +25,21 @@ if TYPE_CHECKING:
 
     from tallystick_identity.people.commands import People
 
+_MAX_REASON_LENGTH = 1_000
 _PERSON = "/api/v1/identity/people/{person_id:uuid}"
+
+
+class NewAddress(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where mail to a person goes from now on, and why."""
+
+    email: Annotated[str, msgspec.Meta(min_length=3, max_length=MAX_EMAIL_LENGTH)]
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_REASON_LENGTH)]
+
+
+class AddressChanged(msgspec.Struct, frozen=True):
+    """Whose address it is. The address itself is not said: answers of commands are kept, and would outlive it."""
+
+    person: str
 
 
 class PersonStatus(msgspec.Struct, frozen=True):
@@ -31,7 +49,7 @@ class PersonStatus(msgspec.Struct, frozen=True):
     disabled: bool
 
 
-def status_routes(*, people: People) -> list[ControllerRouterHandler]:
+def status_routes(*, people: People) -> list[ControllerRouterHandler]:  # noqa: C901 - a list of handlers; none of them branches much
     """Return the routes."""
 
     @post(f"{_PERSON}/disable", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
@@ -61,4 +79,34 @@ def status_routes(*, people: People) -> list[ControllerRouterHandler]:
 
         return await perform(request, tenant_scope, run)
 
-    return [disable, enable]
+    @put(
+        f"{_PERSON}/email",
+        opt={"capability": Capability.GRANTS_WRITE, "step_up": True},
+        status_code=200,
+    )
+    async def change_address(
+        request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, data: NewAddress
+    ) -> Response[AddressChanged]:
+        """Give a person another address; links mailed before are void, and all their sessions end.
+
+        Whoever gets a person's mail can come to be that person, so it takes who may give roles wherever they have any.
+        """
+
+        async def run(tx: Transaction) -> AddressChanged:
+            row = await find_person(tx, person_id, lock=True)
+            if row is None:
+                raise NotFound
+            async with tx.whole_tenant():
+                held = await units_held(tx, row.person, now=tx.clock())
+            if not in_reach(tenant_scope, held):
+                raise BeyondReach
+            try:
+                email = email_address(data.email)
+            except InvalidEmailError as error:
+                raise InvalidInput(errors=[FieldError(str(error), pointer="/email")]) from None
+            await people.change_address(tx, row, email=email, reason=data.reason)
+            return AddressChanged(row.person)
+
+        return await perform(request, tenant_scope, run)
+
+    return [disable, enable, change_address]

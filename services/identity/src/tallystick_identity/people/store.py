@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from tallystick_chassis.ids import OrgUnitId, PersonRef
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ _SCRUB = text(
     "update identity.people set email_index = null, email_ciphertext = null, name_ciphertext = null, erased_at = :now, "
     "deleted_at = coalesce(deleted_at, :now) where tenant_id = :tenant and person = :person and erased_at is null"
 )
+_SET_ADDRESS = text(
+    "update identity.people set email_index = :index, email_ciphertext = :ciphertext "
+    "where tenant_id = :tenant and person = :person and deleted_at is null"
+)
 _EMAIL_INDEX = text("select email_index from identity.people where tenant_id = :tenant and person = :person")
 
 
@@ -138,6 +143,17 @@ async def insert_people(tx: Transaction, people: Sequence[NewPerson], *, created
     if len(stored) == len(people):
         await tx.execute(_INSERT_DIRECTORY, common | {"public_keys": [one.public_key for one in people]})
     return stored
+
+
+async def set_address(tx: Transaction, person: str, *, index: bytes, ciphertext: bytes) -> bool:
+    """Give a person another address; ``False`` when somebody of the tenant, in whichever unit, has it already."""
+    values = {"tenant": tx.scope.tenant, "person": person, "index": index, "ciphertext": ciphertext}
+    try:
+        async with tx.connection.begin_nested():
+            await tx.execute(_SET_ADDRESS, values)
+    except IntegrityError:
+        return False
+    return True
 
 
 async def find_person(tx: Transaction, identifier: UUID, *, lock: bool = False) -> PersonRow | None:

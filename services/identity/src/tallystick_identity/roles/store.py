@@ -96,6 +96,14 @@ _EFFECTIVE = text(
     "and (g.starts_at is null or g.starts_at <= :now) and (g.expires_at is null or g.expires_at > :now) "
     "order by g.created_at, g.id"
 )
+_HELD = text(
+    "select distinct below.org_unit_id from identity.grants g "
+    "join identity.org_units above on above.tenant_id = g.tenant_id and above.org_unit_id = g.org_unit_id "
+    "join identity.org_units below on below.tenant_id = above.tenant_id and (below.org_unit_id = above.org_unit_id "
+    "or g.subtree and (above.path = '' or starts_with(below.path, above.path || '/'))) "
+    "where g.tenant_id = :tenant and g.person = :person and g.revoked_at is null "
+    "and (g.expires_at is null or g.expires_at > :now)"
+)
 _NEXT_CHANGE = text(
     "select min(at) from (select unnest(array[starts_at, expires_at]) as at from identity.grants "
     "where tenant_id = :tenant and person = :person and revoked_at is null) as bounds where at > :now"
@@ -195,6 +203,11 @@ async def effective_grants(tx: Transaction, person: str, *, now: datetime) -> li
         EffectiveGrant(_grant(tuple(grant)), name, tuple(capabilities), tuple(units))
         for *grant, name, capabilities, units in map(tuple, rows)
     ]
+
+
+async def units_held(tx: Transaction, person: str, *, now: datetime) -> list[UUID]:
+    """Return every unit in which the person holds a role, now or from a date on."""
+    return list((await tx.execute(_HELD, {"tenant": tx.scope.tenant, "person": person, "now": now})).scalars())
 
 
 async def next_change(tx: Transaction, person: str, *, now: datetime) -> datetime | None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _OWN = "/api/v1/identity/me/sessions"
 _PERSON = "/api/v1/identity/people/{person_id:uuid}/sessions"
+_ENDING: dict[str, Any] = {"capability": Capability.SESSION_OWN, "step_up": True}
+"""Whoever found a browser open must not shut its owner out elsewhere (ASVS 7.5.2). Signing out here needs nothing."""
 
 
 class SessionName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,7 +141,7 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 
         return await perform(request, tenant_scope, run)
 
-    @delete(f"{_OWN}/{{session_ref:str}}", opt={"capability": Capability.SESSION_OWN}, status_code=200)
+    @delete(f"{_OWN}/{{session_ref:str}}", opt=_ENDING, status_code=200)
     async def end_own(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal, session_ref: str
     ) -> Response[SessionsGone]:
@@ -151,7 +153,7 @@ def account_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 
         return await perform(request, tenant_scope, run)
 
-    @post(f"{_OWN}/end-others", opt={"capability": Capability.SESSION_OWN}, status_code=200)
+    @post(f"{_OWN}/end-others", opt=_ENDING, status_code=200)
     async def end_others(
         request: Request[Any, Any, Any], tenant_scope: Scope, principal: Principal
     ) -> Response[SessionsGone]:

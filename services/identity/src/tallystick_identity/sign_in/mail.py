@@ -8,6 +8,7 @@ are good until one is used.
 from __future__ import annotations
 
 import secrets
+import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
@@ -16,9 +17,13 @@ from typing import TYPE_CHECKING
 
 import aiosmtplib
 import msgspec
+from opentelemetry.trace import SpanKind
 from tallystick_chassis.http.correlation import HEADER as CORRELATION_HEADER
 from tallystick_chassis.ids import TenantId, new_secret
+from tallystick_chassis.metric_catalogue import MAIL_SENT
+from tallystick_chassis.metrics import count
 from tallystick_chassis.scope import Scope
+from tallystick_chassis.spans import span, working_for
 from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.common import Sealed
 from tallystick_contracts.generated.identity import (
@@ -30,6 +35,7 @@ from tallystick_contracts.generated.identity import (
 
 from tallystick_identity.people.store import find_by_email
 from tallystick_identity.request_edge import SERVICE_NAME
+from tallystick_identity.settings import MailTls
 from tallystick_identity.sign_in import store
 from tallystick_identity.sign_in.domain import CODE_DIGITS, LinkId, Mailed, Purpose, code_hash, secret_hash
 from tallystick_identity.sign_in.letters import SUBJECTS, letter
@@ -37,6 +43,7 @@ from tallystick_identity.tenants.store import has_passwords, slug_of
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
     from uuid import UUID
 
     from tallystick_chassis.clock import Clock
@@ -68,10 +75,15 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Postbox:
-    """Where mail is handed over, and from whom it says it comes. ``public_url`` is the base of the links."""
+    """Where mail is handed over, and from whom it says it comes. ``public_url`` is the base of the links.
+
+    The server's certificate must be of a public authority or one in ``ca_file``.
+    """
 
     host: str
     port: int
+    tls: MailTls
+    ca_file: Path
     sender: str
     public_url: str
 
@@ -170,18 +182,35 @@ class LinkMailer:
         await store.mark_done(tx, pending.id, now=now)
 
     async def _send(self, mails: list[Mail]) -> None:
-        client = aiosmtplib.SMTP(hostname=self._postbox.host, port=self._postbox.port, timeout=_SMTP_TIMEOUT_S)
+        client = aiosmtplib.SMTP(
+            hostname=self._postbox.host,
+            port=self._postbox.port,
+            timeout=_SMTP_TIMEOUT_S,
+            use_tls=self._postbox.tls is MailTls.IMPLICIT,
+            start_tls=self._postbox.tls is MailTls.STARTTLS,
+            tls_context=self._trust(),
+        )
         async with client:
             for mail in mails:
                 try:
-                    await client.send_message(self._message(mail))
+                    with working_for(mail.correlation), span("send mail", kind=SpanKind.CLIENT):
+                        await client.send_message(self._message(mail))
                 except aiosmtplib.SMTPResponseException as error:
                     # This mail only; it is tried again when its claim runs out.
                     self._log.warning("mail_refused", status=error.code, correlation_id=mail.correlation)
+                    count(MAIL_SENT, 1, {"tallystick.outcome": "refused"})
                     continue
+                count(MAIL_SENT, 1, {"tallystick.outcome": "taken"})
                 scope = Scope.for_duty(mail.tenant, SERVICE_NAME, correlation=mail.correlation)
                 async with self._database.transaction(scope) as tx:
                     await store.mark_done(tx, mail.request, now=self._clock())
+
+    def _trust(self) -> ssl.SSLContext | None:
+        if self._postbox.tls is MailTls.NONE:
+            return None
+        context = ssl.create_default_context()
+        context.load_verify_locations(cafile=self._postbox.ca_file)
+        return context
 
     def _message(self, mail: Mail) -> EmailMessage:
         message = EmailMessage()

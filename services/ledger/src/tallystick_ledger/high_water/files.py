@@ -23,7 +23,7 @@ from tallystick_tlog import to_base64
 from tallystick_tlog.encoding import from_base64
 from tallystick_tlog.hashing import HASH_BYTES
 
-from tallystick_ledger.high_water.mark import Head
+from tallystick_ledger.high_water.mark import Head, MarkConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,10 +33,6 @@ _COMPACT_ABOVE_BYTES: Final = 1024 * 1024
 _PRIVATE: Final = 0o600
 
 log = structlog.get_logger(__name__)
-
-
-class MarkConflictError(Exception):
-    """Two trees of one size were signed for a log. The first mark stays."""
 
 
 class _Line(msgspec.Struct, frozen=True):
@@ -67,6 +63,10 @@ class FileHighWater:
         async with self._turn:
             self._refresh()
             return self._marks.get(log_name)
+
+    async def recall(self, log_name: str) -> Head | None:
+        """Return what ``read`` returns: asking the file costs next to nothing."""
+        return await self.read(log_name)
 
     async def read_all(self) -> Mapping[str, Head]:
         """Return every log's mark by the log's name; raises as ``read`` does."""

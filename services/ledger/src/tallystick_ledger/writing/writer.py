@@ -7,12 +7,18 @@ knows of the feeds is what is recorded, so nothing has to be remembered outside 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import structlog
+from opentelemetry.trace import SpanKind
 from tallystick_chassis.catch_up import FeedUnavailableError
+from tallystick_chassis.metric_catalogue import LEDGER_RECORDED
+from tallystick_chassis.metrics import count
+from tallystick_chassis.spans import batch_span
+from tallystick_contracts.registry import REGISTRY
 
 from tallystick_ledger.errors import RefusedEventError
 from tallystick_ledger.writing import store
@@ -22,6 +28,7 @@ from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from uuid import UUID
 
     from tallystick_chassis.catch_up import FeedClient
@@ -153,7 +160,8 @@ class LedgerWriter:
         taken: frozenset[UUID] | None = None
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                done, committed = await self._appender.append(tenant, kind, arrivals, taken)
+                with _recording(kind, arrivals):
+                    done, committed = await self._appender.append(tenant, kind, arrivals, taken)
                 break
             except asyncpg.UniqueViolationError as error:
                 # An event id under a second number. Looking for ids first would cost every batch an index scan each.
@@ -161,6 +169,8 @@ class LedgerWriter:
                     raise
                 async with raw_transaction(self._duty) as connection:
                     taken = await store.find_ids(connection, tenant, kind, [one.event.id for one in arrivals])
+        for event_type, number in Counter(one.event.type for one in done.fresh).items():
+            count(LEDGER_RECORDED, number, {"tallystick.event.type": event_type})
         outcome.committed += committed
         outcome.conflicts += done.conflicts
         if done.known:
@@ -207,3 +217,23 @@ class LedgerWriter:
             except RefusedEventError as error:
                 await self.quarantine(tenant, error, subject="", source_seq=source_seq, body=body)
         return arrivals
+
+
+def _recording(kind: LogKind, arrivals: Sequence[Arrival]) -> AbstractContextManager[None]:
+    def causes() -> Iterable[tuple[str | None, str | None]]:
+        return ((arrival.event.trace, arrival.event.correlation) for arrival in arrivals)
+
+    about: dict[str, str | int] = {
+        "messaging.system": "nats",
+        "messaging.operation.name": "record",
+        "messaging.operation.type": "process",
+        "messaging.batch.message_count": len(arrivals),
+        "tallystick.log.kind": kind.value,
+    }
+    return batch_span("record", kind=SpanKind.CONSUMER, causes=causes, attributes=about)
+
+
+def count_from_nothing() -> None:
+    """Let the counter of every event type begin at 0: the first of a rare one is then an increase, and not a gap."""
+    for event_type in {kind.type for kind in REGISTRY}:
+        count(LEDGER_RECORDED, 0, {"tallystick.event.type": event_type})

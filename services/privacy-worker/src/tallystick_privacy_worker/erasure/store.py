@@ -45,7 +45,7 @@ _RECEIPTS = text(
     "where tenant_id = :tenant and job_id = :job_id order by service, store"
 )
 _OPEN = text(
-    "select tenant_id, id as job_id, correlation from privacy.erasure_jobs where state <> 'complete' "
+    "select tenant_id, id as job_id, correlation, ordered_at from privacy.erasure_jobs where state <> 'complete' "
     "order by tenant_id, id"
 )
 
@@ -72,6 +72,7 @@ class OpenJob:
     tenant: TenantId
     job_id: UUID
     correlation: str
+    ordered_at: datetime
 
 
 def _job(row: object) -> ErasureJob:
@@ -155,4 +156,4 @@ async def receipts_of(tx: Transaction, job_id: UUID) -> tuple[Receipt, ...]:
 async def open_jobs(connection: AsyncConnection) -> list[OpenJob]:
     """Return the unfinished jobs of all tenants (duty role)."""
     rows = await connection.execute(_OPEN)
-    return [OpenJob(TenantId(row.tenant_id), row.job_id, row.correlation) for row in rows]
+    return [OpenJob(TenantId(row.tenant_id), row.job_id, row.correlation, row.ordered_at) for row in rows]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from tallystick_chassis.http.service_client import ServiceCallError
+from tallystick_chassis.metric_catalogue import PROOFS_PENDING
+from tallystick_chassis.metrics import gauge, is_on
 from tallystick_chassis.scope import Scope
 
 from tallystick_verification.credentials.domain import Evidence, ProofState
@@ -30,6 +32,7 @@ BATCH: Final = 50
 FIRST_WAIT_S: Final = 0.5
 LONGEST_WAIT_S: Final = 300.0
 LONGEST_PAUSE_S: Final = 15.0
+MEASURE_INTERVAL_S: Final = 10.0
 _DOUBLINGS: Final = 12  # beyond them every wait is the longest
 _NOT_FOUND: Final = 404
 
@@ -59,9 +62,11 @@ class ProofFetcher:
         self._settings = settings
         self._outages = 0
         self._resume_at = 0.0
+        self._measure_at = 0.0
 
     async def step(self) -> bool:
         """Take one batch; ``True`` when there may be more."""
+        await self._measure()
         if time.monotonic() < self._resume_at:
             return False
         async with self._runtime.duty.duty() as connection:
@@ -77,6 +82,13 @@ class ProofFetcher:
                 return False
             self._outages = 0
         return len(batch) == BATCH
+
+    async def _measure(self) -> None:
+        if not is_on() or time.monotonic() < self._measure_at:
+            return
+        self._measure_at = time.monotonic() + MEASURE_INTERVAL_S
+        async with self._runtime.duty.duty() as connection:
+            gauge(PROOFS_PENDING, await store.pending(connection))
 
     async def _fetch(self, one: Due) -> None:
         runtime = self._runtime

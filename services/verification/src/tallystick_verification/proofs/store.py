@@ -22,6 +22,7 @@ _DUE = text(
     "select tenant_id, reference from verification.credentials "
     "where proof_state <> 'verified' and proof_due_at <= :now order by proof_due_at limit :limit"
 )
+_PENDING = text("select count(*) from verification.credentials where proof_state <> 'verified'")
 _GET = text(
     "select event_id, reference, commitment, credential_type, issuer, issued_at, expires_at, proof_tries "
     "from verification.credentials "
@@ -53,6 +54,11 @@ class Unproven:
 
     publication: Publication
     tries: int
+
+
+async def pending(connection: AsyncConnection) -> int:
+    """Return how many publications of all tenants have no proof yet. Runs in the duty role."""
+    return int((await connection.execute(_PENDING)).scalar_one())
 
 
 async def due(connection: AsyncConnection, now: datetime, limit: int) -> list[Due]:
