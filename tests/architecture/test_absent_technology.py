@@ -34,6 +34,7 @@ FILE_SERVERS = {"StaticFilesConfig", "create_static_files_router", "StaticFiles"
 # Who opens connections of its own: everybody else asks these.
 CALLERS = {
     "tallystick_chassis/bus.py": "NATS, by the address in the settings",
+    "tallystick_chassis/doctor.py": "the collector in the settings, to see whether it answers",
     "tallystick_chassis/http/service_client.py": "the other services, by the addresses in the settings",
     "tallystick_identity/sign_in/mail.py": "the mail server in the settings",
     "tallystick_identity/sso/fetch.py": "the OpenID provider that a tenant's administrator named, if it is public",

@@ -19,6 +19,7 @@ UNSCOPED = {
     "tallystick_chassis/self_test.py": "looks at the catalog only",
     "tallystick_chassis/http/health.py": "asks whether the database answers",
     "tallystick_chassis/process.py": "waits for the database at start",
+    "tallystick_chassis/doctor.py": "asks for the schema's revision and the database's clock",
     "tallystick_ledger/tiles/api.py": "finds a published log's tenant through one narrow function, for anybody",
     "tallystick_verification/credentials/api.py": "finds a certificate through one narrow function, for anybody",
 }

@@ -46,19 +46,23 @@ def render() -> str:
         for metric in METRICS.values()
     )
     boundaries = ", ".join(f"{one:g}" for one in BOUNDARIES_S)
-    return _PAGE.read_text(encoding="utf-8").format(
-        metrics=rows,
-        boundaries=boundaries,
-        series=MAX_SERIES,
-        forget=f"{FORGET_AFTER_S:g}",
-        queue=QUEUE,
-        batch=BATCH,
-        send=f"{SEND_TIMEOUT_S:g}",
-        close=f"{CLOSE_TIMEOUT_S:g}",
-        links=MAX_LINKS,
-        attributes=", ".join(f"`{one}`" for one in sorted(SPAN_ATTRIBUTES)),
-        fields=", ".join(f"`{one}`" for one in sorted(ALLOWED_FIELDS)),
-    )
+    values = {
+        "metrics": rows,
+        "boundaries": boundaries,
+        "series": MAX_SERIES,
+        "forget": f"{FORGET_AFTER_S:g}",
+        "queue": QUEUE,
+        "batch": BATCH,
+        "send": f"{SEND_TIMEOUT_S:g}",
+        "close": f"{CLOSE_TIMEOUT_S:g}",
+        "links": MAX_LINKS,
+        "attributes": ", ".join(f"`{one}`" for one in sorted(SPAN_ATTRIBUTES)),
+        "fields": ", ".join(f"`{one}`" for one in sorted(ALLOWED_FIELDS)),
+    }
+    page = _PAGE.read_text(encoding="utf-8")
+    for name, value in values.items():
+        page = page.replace(f"{{{name}}}", str(value))
+    return page
 
 
 def main() -> int:
