@@ -66,17 +66,16 @@ def start_exporting(settings: OtlpSettings | None, *, service: str, process: str
     """Export what the process measures, spans and logs from now on; without settings nothing is made, at no cost."""
     if settings is None:
         return Exporting(())
-    # Slow to import, so only here.
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415 - as the first
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - as the first
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - as the first
-    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415 - as the first
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415 - slow to import
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - slow to import
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk._logs import LoggerProvider  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415 - slow to import
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio  # noqa: PLC0415 - slow to import
 
     base = settings.endpoint.rstrip("/")
     about = _resource(service, process, version)
