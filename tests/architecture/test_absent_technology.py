@@ -35,6 +35,7 @@ FILE_SERVERS = {"StaticFilesConfig", "create_static_files_router", "StaticFiles"
 CALLERS = {
     "tallystick_chassis/bus.py": "NATS, by the address in the settings",
     "tallystick_chassis/http/service_client.py": "the other services, by the addresses in the settings",
+    "tallystick_ledger/high_water/objects.py": "the object store in the settings",
     "tallystick_identity/sign_in/mail.py": "the mail server in the settings",
     "tallystick_identity/sso/fetch.py": "the OpenID provider that a tenant's administrator named, if it is public",
 }
@@ -43,6 +44,7 @@ CONNECTING = {"urlopen", "open_connection", "create_connection", "SMTP", "Client
     "Client",
     "AsyncHTTPTransport",  # which follows no redirect
     "HTTPTransport",
+    "from_url",  # of an object store
 }
 INDEX = {"registry": "https://pypi.org/simple"}
 

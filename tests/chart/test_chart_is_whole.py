@@ -320,8 +320,33 @@ def test_the_ledgers_pods_share_the_node_of_their_volume(releases):
     assert all("podAffinity" in spec["affinity"] for spec in trial)
     shared = releases["everything"].one("Deployment", "-ledger-api")["spec"]["template"]["spec"]
     assert "affinity" not in shared
+    stored = releases["existing"].one("Deployment", "-ledger-api")["spec"]["template"]["spec"]
+    assert "affinity" not in stored
     claim = releases["embedded"].one("PersistentVolumeClaim", "-high-water")
     assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_marks_in_an_object_store_need_no_volume_and_only_the_ledger_has_the_key(releases):
+    release = releases["existing"]
+    assert [m for m in release.of("PersistentVolumeClaim") if "high-water" in m["metadata"]["name"]] == []
+    with_key = set()
+    for service, process, container, spec, _ in processes(release):
+        assert "high-water" not in {volume["name"] for volume in spec.get("volumes", [])}
+        assert "high-water" not in {mount["name"] for mount in container.get("volumeMounts", [])}
+        said = {one["name"]: one.get("value") for one in container.get("env", [])}
+        if "envFrom" in container:
+            with_key.add(service)
+            assert container["envFrom"] == [{"secretRef": {"name": "ledger-marks"}}], process
+            assert said["TALLY_HIGH_WATER"] == "s3://tally-marks/production"
+            assert (said["AWS_ENDPOINT"], said["AWS_REGION"]) == ("https://minio.storage:9000", "eu-central-1")
+        else:
+            assert not any(name.startswith("AWS_") for name in said)
+    assert with_key == {"ledger"}
+    for process in ("api", "worker"):
+        ways = release.one("NetworkPolicy", f"-ledger-{process}")["spec"]["egress"]
+        assert [way["ports"][0]["port"] for way in ways].count(9000) == 1
+    ways = release.one("NetworkPolicy", "-identity-api")["spec"]["egress"]
+    assert 9000 not in [way["ports"][0]["port"] for way in ways]
 
 
 def test_notes_say_what_next(releases):

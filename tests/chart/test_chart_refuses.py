@@ -43,6 +43,21 @@ SENTENCES = {
     "no way to NATS": (EXTERNAL, at("networkPolicy.egress.nats", []), "say where nats.url is"),
     "no way to mail": (EXTERNAL, at("networkPolicy.egress.mail", []), "say where mail.host is"),
     "no way to the collector": (EXTERNAL, at("telemetry.otlpEndpoint", "http://c"), "networkPolicy.egress.otlp"),
+    "no way to the marks": (
+        SCENARIOS["existing"],
+        at("networkPolicy.egress.objectStore", []),
+        "networkPolicy.egress.objectStore is missing",
+    ),
+    "marks in two places": (
+        SCENARIOS["existing"],
+        at("services.ledger.highWater.existingClaim", "marks"),
+        "services.ledger.highWater.url and services.ledger.highWater.existingClaim exclude",
+    ),
+    "a key to no store": (
+        EXTERNAL,
+        at("services.ledger.highWater.existingSecret", "marks"),
+        "services.ledger.highWater.url is missing",
+    ),
     "replicas beside a scaler": (
         EXTERNAL,
         {"api": {"replicas": 3, "autoscaling": {"enabled": True}}},
@@ -94,6 +109,8 @@ SHAPES = {
     "a network without a width": at("trustedProxies", ["10.0.0.1"]),
     "no certificate in the certificates": at("trust.certificates", "hello"),
     "two copies of a stream": at("nats.streams.replicas", 2),
+    "marks in a web server": at("services.ledger.highWater.url", "https://example.org/marks"),
+    "marks without TLS": at("services.ledger.highWater.endpoint", "http://minio:9000"),
     "a size without a unit": at("services.ledger.highWater.size", "5"),
     "a port of the privileged": at("port", 443),
     "an unknown ingress controller": at("ingress.controller", "apache"),

@@ -101,6 +101,8 @@ _SPECIAL = {
     "mail.from": "other@example.org",
     "telemetry.otlpEndpoint": "https://other.example.org",
     "dnsPolicy": "Default",
+    "services.ledger.highWater.url": "s3://other/marks",
+    "services.ledger.highWater.endpoint": "https://other.example.org:9443",
     "services.ledger.highWater.accessMode": "ReadWriteMany",
     "ingress.controller": "none",
     "gateway.backendTlsPolicyVersion": "v1alpha3",

@@ -38,7 +38,7 @@ WRITE_NOTHING_HERE = {
     "rate-counters": "deletes counters when their window is over",
     "hand-over": "takes the relay's part when NATS has been away: tests/resilience",
     "dead-letters": "handles again what an operator asks for: libs/chassis/tests",
-    "watch-high-water": "compares a file with the logs' sizes",
+    "watch-high-water": "compares the marks with the logs' sizes",
     "compact-high-water": "rewrites a file",
     "close-audit-logs": "closes a month's log after its end: services/ledger/tests",
     "drop-expired-logs": "drops a log after its retention: services/ledger/tests",

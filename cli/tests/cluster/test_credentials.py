@@ -81,7 +81,7 @@ def test_services_take_what_is_made(tmp_path):
                 environment[f"{PREFIX}{name}_FILE"] = str(own / file)
         if service == "ledger":
             environment |= {"TALLY_CHECKPOINT_KEY_FILE": str(own / "checkpoint-key")}
-            environment |= {"TALLY_HIGH_WATER_FOLDER": str(tmp_path)}
+            environment |= {"TALLY_HIGH_WATER": str(tmp_path)}
         environment |= {
             "TALLY_CA_FILE": str(trust / "ca.crt"),
             "TALLY_SESSION_JWKS_FILE": str(trust / "session-jwks.json"),

@@ -26,7 +26,7 @@ CHARTS_OWN: Final = frozenset(
     TALLY_CLIENT_SECRET TALLY_SESSION_JWKS_FILE TALLY_LEDGER_KEY TALLY_LEDGER_ORIGIN TALLY_TRUSTED_PROXIES
     TALLY_WORKER_PORT TALLY_TERMINATION_LOG TALLY_OTLP_ENDPOINT TALLY_SESSION_KEY TALLY_SESSION_KEYS_WATCHED
     TALLY_CSRF_KEY TALLY_BLIND_INDEX_KEY TALLY_CLIENTS TALLY_SMTP_HOST TALLY_SMTP_PORT TALLY_MAIL_FROM
-    TALLY_CHECKPOINT_KEY TALLY_CHECKPOINT_KEYS_DIR TALLY_HIGH_WATER_FOLDER TALLY_URL_IDENTITY TALLY_URL_ASSESSMENT
+    TALLY_CHECKPOINT_KEY TALLY_CHECKPOINT_KEYS_DIR TALLY_HIGH_WATER TALLY_URL_IDENTITY TALLY_URL_ASSESSMENT
     TALLY_URL_LEDGER TALLY_URL_PRIVACY TALLY_URL_VERIFICATION
     """.split()  # noqa: SIM905 -- a list of 40 lines would be no clearer
 )
@@ -100,6 +100,8 @@ _KNOWN: Final[dict[str, Schema]] = {
     "podAnnotations": _TEXTS,
     "podLabels": _TEXTS,
     "topologySpread": _OBJECTS,
+    "services.ledger.highWater.url": {"type": "string", "pattern": "^((s3|gs|az)://[^/]+.*)?$"},
+    "services.ledger.highWater.endpoint": {"type": "string", "pattern": "^(https://.+)?$"},
     "services.ledger.highWater.accessMode": {"enum": ["ReadWriteOnce", "ReadWriteMany"]},
     "services.ledger.highWater.size": _QUANTITY,
     "ingress.controller": {"enum": ["nginx", "traefik", "none"]},

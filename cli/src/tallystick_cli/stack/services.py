@@ -120,7 +120,7 @@ class Servers:
             # A mark belongs to a database: another one begins with none.
             marks = layout.high_water / database
             marks.mkdir(mode=0o700, parents=True, exist_ok=True)
-            environment["TALLY_HIGH_WATER_FOLDER"] = str(marks)
+            environment["TALLY_HIGH_WATER"] = str(marks)
             environment["TALLY_CHECKPOINT_KEYS_DIR"] = str(layout.checkpoint_keys)
         return environment
 

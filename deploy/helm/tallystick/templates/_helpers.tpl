@@ -291,7 +291,17 @@ TALLY_MAIL_FROM: {{ $values.mail.from | quote }}
 {{- end }}
 {{- if eq $service "ledger" }}
 TALLY_CHECKPOINT_KEYS_DIR: /etc/tallystick/checkpoint-keys
-TALLY_HIGH_WATER_FOLDER: /var/lib/tallystick/high-water
+{{- with $values.services.ledger.highWater }}
+TALLY_HIGH_WATER: {{ .url | default "/var/lib/tallystick/high-water" | quote }}
+{{- if .url }}
+{{- with .endpoint }}
+AWS_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- with .region }}
+AWS_REGION: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -309,6 +319,17 @@ TALLY_HIGH_WATER_FOLDER: /var/lib/tallystick/high-water
 {{- end }}
 {{- end }}
 
+{{/* The credentials of the ledger's object store, whose names only their Secret knows. */}}
+{{- define "tallystick.envFrom" -}}
+{{- $root := index . 0 }}
+{{- with $root.Values.services.ledger.highWater }}
+{{- if and (eq (index $ 1) "ledger") .url .existingSecret -}}
+envFrom:
+  - secretRef: {name: {{ .existingSecret }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Whether database work runs in hooks: not with the embedded Postgres, which no hook can wait for. */}}
 {{- define "tallystick.hooks" -}}
 helm.sh/hook: pre-install,pre-upgrade
@@ -317,13 +338,16 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 
 {{/* Where a service's pod has its files. */}}
 {{- define "tallystick.mounts" -}}
+{{- $root := index . 0 }}{{- $service := index . 1 }}
 - {name: tmp, mountPath: /tmp}
 - {name: trust, mountPath: /etc/tallystick/trust, readOnly: true}
 - {name: secrets, mountPath: /etc/tallystick/secrets, readOnly: true}
 - {name: tls, mountPath: /etc/tallystick/tls, readOnly: true}
-{{- if eq . "ledger" }}
+{{- if eq $service "ledger" }}
 - {name: checkpoint-keys, mountPath: /etc/tallystick/checkpoint-keys, readOnly: true}
+{{- if not $root.Values.services.ledger.highWater.url }}
 - {name: high-water, mountPath: /var/lib/tallystick/high-water}
+{{- end }}
 {{- end }}
 {{- end }}
 

@@ -67,8 +67,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "ledger_origin": "first part of every log's name, such as `ledger.example.org`; it never changes",
         "purge_dsn": "`postgresql://` address of the role that deletes dropped logs' rows; for the worker only",
         "audit_retention_months": "how long an audit log is kept after its month",
-        "high_water_folder": "folder of the marks that say how far each log was signed: not on the database's disk, "
-        "and not restored with it",
+        "high_water": "where the marks are that say how far each log was signed, apart from the database and not "
+        "restored with it: a folder's absolute path, or `s3://bucket/prefix` (`gs://`, `az://`)",
         "session_key": "the private key that signs session and service tokens (JWKS, Ed25519)",
         "csrf_key": "key of CSRF tokens and of refresh secrets' succession",
         "blind_index_key": "key of the index by which an address is found without being stored",

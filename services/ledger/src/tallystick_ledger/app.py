@@ -18,8 +18,8 @@ from tallystick_ledger.exports.api import export_routes
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.high_water.command import log_command
-from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.high_water.refill import REFILL_INTERVAL_S, Refill
 from tallystick_ledger.high_water.watch import WATCH_INTERVAL_S, BreakWatch
 from tallystick_ledger.keys.command import rotate_key
@@ -72,7 +72,7 @@ def wire(runtime: Runtime) -> Wiring:
             return await keys.chain(connection, key.public if key else None)
 
     public_url = settings.public_url.rstrip("/")
-    marks = FileHighWater(settings.high_water_folder)
+    marks = open_marks(settings)
     guard = HighWaterGuard(marks)
     watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=settings.ledger_origin, clock=runtime.clock)
     closer = LogCloser(database=runtime.database, duty=runtime.duty, clock=runtime.clock, watch=watch)

@@ -15,9 +15,9 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     it. ``ledger_origin`` is a name of the installation's own, such as
     ``ledger.example.org``; it stands in every line, so it never changes. ``purge_dsn`` is the purge
     role's; only the worker gets it, and without it no audit log is ever dropped. ``audit_retention_months`` is how long
-    one is kept after its month; what was closed under an earlier setting keeps that. ``high_water_folder``
-    has how far each log was signed: outside the database and what is backed up and restored with it, on a file system
-    with locks, shared by all processes of the ledger.
+    one is kept after its month; what was closed under an earlier setting keeps that. ``high_water`` says
+    where it stands how far each log was signed: outside the database and what is backed up and restored with it, for
+    all processes of the ledger; the absolute path of a folder on a file system with locks, or ``s3://bucket/prefix``.
     """
 
     checkpoint_key: SecretKey
@@ -29,4 +29,4 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     client_secret: Secret
     session_jwks_file: Path
     url_identity: str
-    high_water_folder: Path
+    high_water: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import ssl
 from contextlib import asynccontextmanager
@@ -18,9 +19,10 @@ from tallystick_cli.stack import database_setup
 from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName, event_subject
-from tallystick_ledger.errors import LogFrozenError
+from tallystick_ledger.errors import LogBusyError, LogFrozenError
+from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
-from tallystick_ledger.high_water.mark import Head, Verdict
+from tallystick_ledger.high_water.mark import Head, MarkMovedError, Verdict
 from tallystick_ledger.high_water.watch import BreakWatch
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
@@ -34,8 +36,9 @@ from .conftest import PREFIX, SEED, LedgerReader
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
+    from bucket import Bucket
     from tallystick_chassis.bus import BusMessage
-    from tallystick_ledger.high_water.files import FileHighWater
+    from tallystick_ledger.high_water.guard import HighWater
     from tallystick_ledger.writing.arrival import Arrival
 
     from .conftest import FakeSource, SettableClock, StoredLog
@@ -50,14 +53,20 @@ class Killed(BaseException):
 class KilledBefore:
     """Marks of a process that is killed before one is raised; what it has read, it has."""
 
-    def __init__(self, marks: FileHighWater) -> None:
+    def __init__(self, marks: HighWater) -> None:
         self._marks = marks
 
     async def read(self, log_name: str) -> Head | None:
         return await self._marks.read(log_name)
 
+    async def recall(self, log_name: str) -> Head | None:
+        return await self._marks.recall(log_name)
+
     async def read_all(self) -> Mapping[str, Head]:
         return await self._marks.read_all()
+
+    async def compact(self) -> bool:
+        return await self._marks.compact()
 
     async def raise_to(self, marks: Mapping[str, Head]) -> None:
         if marks:
@@ -75,10 +84,13 @@ class KilledAfter(KilledBefore):
 class House:
     """A ledger that can be backed up, restored and killed; its marks and its sources lie outside the database."""
 
-    def __init__(self, databases: Databases, source: FakeSource, marks: FileHighWater, clock: SettableClock) -> None:
+    def __init__(
+        self, databases: Databases, source: FakeSource, open_marks: Callable[[str], HighWater], clock: SettableClock
+    ) -> None:
         self.databases = databases
         self.source = source
-        self.marks = marks
+        self.open_marks = open_marks
+        self.marks = open_marks("true")
         self.clock = clock
 
     def backup(self) -> Databases:
@@ -189,9 +201,13 @@ class FakeBus:
 
 @pytest.fixture
 def house(
-    copy_ledger: Callable[[], Databases], source: FakeSource, marks: FileHighWater, clock: SettableClock
+    copy_ledger: Callable[[], Databases],
+    source: FakeSource,
+    open_marks: Callable[[str], HighWater],
+    clock: SettableClock,
 ) -> House:
-    return House(copy_ledger(), source, marks, clock)
+    """A house with marks in a file, and one with marks in an object store."""
+    return House(copy_ledger(), source, open_marks, clock)
 
 
 @pytest.fixture
@@ -286,14 +302,14 @@ async def test_another_history_of_the_same_length_or_longer_is_found_out(
     await house.record(tenant, 2)
     # Somebody goes on from the backup without marks, and brings that database back.
     house.restore(backup)
-    true_marks, house.marks = house.marks, type(house.marks)(house.marks._path.parent / "forged")
+    true_marks, house.marks = house.marks, house.open_marks("forged")
     house.source.numbered[tenant, "identity", "tenant"] = house.source.numbered[tenant, "identity", "tenant"][:2]
     await house.record(tenant, 2)
     house.marks = true_marks
     assert await house.breaks() == {origin: (Verdict.FORKED, 4, 4)}
     with pytest.raises(LogFrozenError):
         await house.record(tenant, 1)
-    house.marks = type(house.marks)(house.marks._path.parent / "forged")
+    house.marks = house.open_marks("forged")
     await house.record(tenant, 2)
     house.marks = true_marks
     with pytest.raises(LogFrozenError):
@@ -318,7 +334,7 @@ async def test_a_log_of_before_there_were_marks_is_adopted_and_the_log_says_so(
 ) -> None:
     for _ in range(6):
         await house.record(tenant, 1)
-    house.marks = type(house.marks)(house.marks._path.parent / "new")
+    house.marks = house.open_marks("new")
     with capture_logs() as said:
         if finder == "watch":
             assert await house.breaks() == {}
@@ -350,3 +366,80 @@ async def test_events_of_a_frozen_log_wait_and_other_tenants_go_on(house: House,
     assert {Receipt.from_json(one.payload).tenant for one in bus.receipts} == {str(other_tenant)}
     # Let go rather than kept pending: without a receipt their outbox rows bring them again.
     assert all(message.acked for message in messages)
+
+
+async def test_two_replicas_that_write_one_log_in_turns_raise_one_mark(
+    house: House, tenant: TenantId, origin: str
+) -> None:
+    other = KilledBefore(house.open_marks("true"))
+    other.raise_to = other._marks.raise_to  # type: ignore[method-assign] - it lives, with marks of its own
+    async with house.writer() as one, house.writer(other) as two:
+        for turn in range(6):
+            arrivals = house.source.compliance(tenant, 2)
+            outcome = await (two if turn % 2 else one).record(tenant, L, arrivals)
+            assert len(outcome.committed) == 1
+    stored = await house.stored(tenant)
+    assert await house.open_marks("true").read(origin) == Head(12, stored.checkpoints[-1]["root"])
+
+
+async def test_two_replicas_that_race_for_one_log_lose_nothing(house: House, tenant: TenantId, origin: str) -> None:
+    other = KilledBefore(house.open_marks("true"))
+    other.raise_to = other._marks.raise_to  # type: ignore[method-assign] - it lives, with marks of its own
+    async with house.writer() as one, house.writer(other) as two:
+        for _ in range(5):
+            arrivals = house.source.compliance(tenant, 4)
+            waiting = [(one, arrivals), (two, arrivals)]
+            while waiting:
+                done = await asyncio.gather(
+                    *(writer.record(tenant, L, same) for writer, same in waiting), return_exceptions=True
+                )
+                waiting = [again for again, failed in zip(waiting, done, strict=True) if _may_be_repeated(failed)]
+    stored = await house.stored(tenant)
+    assert len(stored.lines) == 20
+    assert await house.open_marks("true").read(origin) == Head(20, stored.checkpoints[-1]["root"])
+    assert await house.breaks() == {}
+
+
+def _may_be_repeated(outcome: object) -> bool:
+    if isinstance(outcome, BaseException) and not isinstance(outcome, LogBusyError | MarkMovedError):
+        raise outcome
+    return isinstance(outcome, BaseException)
+
+
+async def test_nothing_is_signed_or_receipted_while_the_store_of_the_marks_fails(
+    house: House, tenant: TenantId, request: pytest.FixtureRequest
+) -> None:
+    if isinstance(house.marks, FileHighWater):
+        pytest.skip("a disk that fails has a test of its own")
+    store: Bucket = request.getfixturevalue("store")
+    await house.record(tenant, 2)
+    arrivals = house.source.compliance(tenant, 2)
+    for answers in ([500] * 60, [403] * 60, [412] * 60):
+        store.answers[:] = answers
+        async with house.writer() as writer:
+            with pytest.raises(OSError):  # noqa: PT011 - whichever
+                await writer.record(tenant, L, arrivals)
+        assert len((await house.stored(tenant)).lines) == 2, "the mark could not be read: nothing is signed"
+    store.answers.clear()
+    async with house.writer() as writer:
+        assert len((await writer.record(tenant, L, arrivals)).committed) == 1
+
+
+async def test_marks_that_a_store_loses_while_a_worker_runs_are_an_alarm_and_are_put_back(
+    house: House, tenant: TenantId, origin: str, address_of: Callable[[str], str], request: pytest.FixtureRequest
+) -> None:
+    if isinstance(house.marks, FileHighWater):
+        pytest.skip("a file that is taken away has its own ways")
+    store: Bucket = request.getfixturevalue("store")
+    await house.record(tenant, 2)
+    backup = house.backup()
+    await house.record(tenant, 1)
+    assert await house.breaks() == {}
+    store.delete(f"{address_of('true').removeprefix('s3://marks/')}/marks/{origin}.json")
+    with capture_logs() as said:
+        assert await house.breaks() == {}
+    assert [line["log_level"] for line in said if line["event"] == "high_water_lost"] == ["error"]
+    house.marks = house.open_marks("true")
+    house.restore(backup)
+    with pytest.raises(LogFrozenError, match="signed up to 3, the database has 2"):
+        await house.record(tenant, 1)

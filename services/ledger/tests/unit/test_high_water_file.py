@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -14,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tallystick_ledger.high_water import files
-from tallystick_ledger.high_water.files import FILE, FileHighWater, MarkConflictError
+from tallystick_ledger.high_water.files import FILE, FileHighWater
 from tallystick_ledger.high_water.mark import MOST_UNMARKED, NOTHING, Head, Verdict, judge
 
 if TYPE_CHECKING:
@@ -26,29 +23,6 @@ LOG = "ledger.test/a/compliance"
 def head(size: int, history: str = "") -> Head:
     """A head of the log that had this history."""
     return Head(size, sha256(f"{history}{size}".encode()).digest())
-
-
-async def test_a_mark_is_what_was_raised_last_and_never_goes_back(tmp_path: Path) -> None:
-    marks = FileHighWater(tmp_path / "not" / "there")
-    assert await marks.read(LOG) is None
-    await marks.raise_to({LOG: head(3), "other": head(1)})
-    await marks.raise_to({LOG: head(2)})
-    assert await marks.read(LOG) == head(3)
-    assert await FileHighWater(tmp_path / "not" / "there").read_all() == {LOG: head(3), "other": head(1)}
-
-
-async def test_two_trees_of_one_size_are_a_conflict_and_the_first_stays(tmp_path: Path) -> None:
-    await FileHighWater(tmp_path).raise_to({LOG: head(3)})
-    with pytest.raises(MarkConflictError):
-        await FileHighWater(tmp_path).raise_to({LOG: head(3, "another")})
-    assert await FileHighWater(tmp_path).read(LOG) == head(3)
-
-
-async def test_one_process_sees_what_another_wrote(tmp_path: Path) -> None:
-    one, other = FileHighWater(tmp_path), FileHighWater(tmp_path)
-    for size in range(1, 6):
-        await (one if size % 2 else other).raise_to({LOG: head(size)})
-        assert await one.read(LOG) == await other.read(LOG) == head(size)
 
 
 @pytest.mark.parametrize("torn", [b'{"log":"ledger.test/a/comp', b'{"log":"x","root":"AA==","size":9}', b"\0\0\0"])
@@ -114,39 +88,6 @@ async def test_many_at_once_share_their_syncs(tmp_path: Path, monkeypatch: pytes
     await asyncio.gather(*(marks.raise_to({f"log-{n}": head(1)}) for n in range(50)))
     assert len(await FileHighWater(tmp_path).read_all()) == 50
     assert len(synced) < 10
-
-
-def test_what_was_acknowledged_is_there_after_processes_were_killed(tmp_path: Path) -> None:
-    script = """
-import asyncio, sys
-from hashlib import sha256
-from pathlib import Path
-from tallystick_ledger.high_water.files import FileHighWater
-from tallystick_ledger.high_water.mark import Head
-async def main():
-    marks = FileHighWater(Path(sys.argv[1]))
-    for size in range(1, 100_000):
-        await marks.raise_to({sys.argv[2]: Head(size, sha256(str(size).encode()).digest())})
-        if size % 7 == 0:
-            await marks.compact()
-        print(size, flush=True)
-asyncio.run(main())
-"""
-    running = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name], stdout=subprocess.PIPE)
-        for name in ("one", "two")
-    ]
-    for process in running:
-        assert process.stdout is not None
-        for _ in range(100):
-            process.stdout.readline()
-    for process in running:
-        process.send_signal(signal.SIGKILL)
-    said = [process.communicate()[0].split(b"\n") for process in running]
-    found = asyncio.run(FileHighWater(tmp_path).read_all())
-    for name, sizes in zip(("one", "two"), said, strict=True):
-        assert found[name].size >= max(100, int(sizes[-2] if len(sizes) > 1 else 0))
-        assert found[name] == head(found[name].size)
 
 
 @given(marked=st.integers(0, 40), has=st.integers(0, 40), batch=st.integers(1, 10), rewritten=st.booleans())

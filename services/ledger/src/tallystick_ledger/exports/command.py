@@ -20,8 +20,8 @@ from tallystick_chassis.tables import directory_tenants
 
 from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, VKEY, write_vkeys
 from tallystick_ledger.exports.preparing import LINES_AT_ONCE
-from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.reading.store import get_checkpoint, get_lines, list_logs
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
     if not logs:
         sys.stderr.write("tallystick: this tenant has no entries\n")
         return _REFUSED
-    guard = HighWaterGuard(FileHighWater(runtime.settings.high_water_folder))
+    guard = HighWaterGuard(open_marks(runtime.settings))
     for log in logs:
         folder = asked.out / log.origin.rsplit("/", 1)[1]
         try:

@@ -13,7 +13,7 @@ from tallystick_chassis.relay import Relay
 from tallystick_tlog import to_base64
 
 from tallystick_ledger.exports.command import PLATFORM, find_tenant
-from tallystick_ledger.high_water.files import FileHighWater
+from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.high_water.store import list_breaks
 from tallystick_ledger.high_water.succession import Succession
 from tallystick_ledger.high_water.watch import BreakWatch
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.bus import BusMessage
     from tallystick_chassis.service import Runtime
 
+    from tallystick_ledger.high_water.guard import HighWater
     from tallystick_ledger.high_water.store import Break
 
 MAX_REASON_CHARS: Final = 500
@@ -58,7 +59,7 @@ async def log_command(runtime: Runtime, arguments: Sequence[str]) -> int:
     succeeding.add_argument("--tenant", required=True, help=f"the tenant's short name or id, or `{PLATFORM}`")
     succeeding.add_argument("--reason", required=True, help=f"why, in 1 to {MAX_REASON_CHARS} characters; it is sealed")
     asked = parser.parse_args(list(arguments))
-    marks = FileHighWater(runtime.settings.high_water_folder)
+    marks = open_marks(runtime.settings)
     watch = BreakWatch(duty=runtime.duty, marks=marks, prefix=runtime.settings.ledger_origin, clock=runtime.clock)
     if asked.does == "breaks":
         return await _list(runtime, watch, as_json=asked.json)
@@ -83,7 +84,7 @@ async def _list(runtime: Runtime, watch: BreakWatch, *, as_json: bool) -> int:
     return _FROZEN if frozen else 0
 
 
-async def _succeed(runtime: Runtime, watch: BreakWatch, marks: FileHighWater, *, named: str, reason: str) -> int:
+async def _succeed(runtime: Runtime, watch: BreakWatch, marks: HighWater, *, named: str, reason: str) -> int:
     if not 0 < len(reason) <= MAX_REASON_CHARS:
         return _refuse(f"a reason of 1 to {MAX_REASON_CHARS} characters is needed")
     tenant = await find_tenant(runtime, named)

@@ -12,22 +12,26 @@ mark, or beside it, has lost something that may have been shown: only a restored
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
 
 import structlog
 
 from tallystick_ledger.errors import LogFrozen, LogFrozenError
-from tallystick_ledger.high_water.mark import NOTHING, Head, Verdict, judge
+from tallystick_ledger.high_water.mark import NOTHING, Head, MarkMovedError, Verdict, judge
 from tallystick_ledger.high_water.store import see_from_mark, show_from_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import asyncpg
     from tallystick_chassis.transaction import Transaction
     from tallystick_tlog.tree import CompactRange
 
     from tallystick_ledger.logs.domain import Log
+
+_JUDGEMENTS: Final = 4
+"""How often a log is held against a mark that others raise meanwhile."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +42,23 @@ class HighWater(Protocol):
     async def read(self, log_name: str) -> Head | None:
         """Return a log's mark, whichever process wrote it."""
 
+    async def recall(self, log_name: str) -> Head | None:
+        """Return what was a log's mark a second ago or later: for whoever sends the next batch of many."""
+
     async def read_all(self) -> Mapping[str, Head]:
         """Return every log's mark by the log's name."""
 
     async def raise_to(self, marks: Mapping[str, Head]) -> None:
-        """Raise marks; they are durable when this returns. A mark that is higher already stays."""
+        """Raise marks; they are durable when this returns. A mark that is higher already stays.
+
+        Raises:
+            OSError: it is not known that they are. Nothing that was signed above the old marks may go out.
+            MarkMovedError: one of these, where another process raised the mark after it was read here.
+            MarkConflictError: a log has a mark of this size and another root.
+        """
+
+    async def compact(self) -> bool:
+        """Drop what is no longer needed, now and then; say that there is no more to do."""
 
 
 class HighWaterGuard:
@@ -57,6 +73,9 @@ class HighWaterGuard:
         Raises:
             LogFrozenError: it does not continue its mark. Nothing may be signed or confirmed.
         """
+        await _judging_again(partial(self._admit, connection, ledger, tree))
+
+    async def _admit(self, connection: asyncpg.Connection, ledger: Log, tree: CompactRange) -> None:
         head = Head(ledger.size, tree.root())
         found = await self._marks.read(ledger.origin)
         mark = found or NOTHING
@@ -77,8 +96,9 @@ class HighWaterGuard:
         """Say whether a log that ends with ``tree`` has come as far as its mark; costs next to nothing.
 
         That the database's log does end so has to be found out otherwise, and that it had the mark's root before.
+        Where the mark was raised by another process within this second, raising it after the batch says so.
         """
-        mark = await self._marks.read(origin) or NOTHING
+        mark = await self._marks.recall(origin) or NOTHING
         return mark.size < tree.end or mark == Head(tree.end, tree.root())
 
     async def show(self, tx: Transaction, ledger: Log, head: Head) -> None:
@@ -87,6 +107,9 @@ class HighWaterGuard:
         Raises:
             LogFrozen: its log does not continue its mark.
         """
+        await _judging_again(partial(self._show, tx, ledger, head))
+
+    async def _show(self, tx: Transaction, ledger: Log, head: Head) -> None:
         mark = await self._marks.read(ledger.origin) or NOTHING
         if head.size > mark.size:
             # The writer has committed it a moment ago, or was killed then.
@@ -103,3 +126,12 @@ class HighWaterGuard:
         """Raise one log's mark; call this before anything signed at ``head`` goes out."""
         if head.size:
             await self._marks.raise_to({origin: head})
+
+
+async def _judging_again(judged: Callable[[], Awaitable[None]]) -> None:
+    for _ in range(_JUDGEMENTS - 1):
+        try:
+            return await judged()
+        except MarkMovedError:
+            continue
+    return await judged()

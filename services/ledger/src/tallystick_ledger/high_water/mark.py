@@ -21,6 +21,14 @@ NOTHING: Final = Head(0, CompactRange().root())
 """The head of an empty log."""
 
 
+class MarkConflictError(Exception):
+    """Two trees of one size were signed for a log. The first mark stays."""
+
+
+class MarkMovedError(OSError):
+    """Another process has raised the mark since this one held the log against it: that has to be done again."""
+
+
 MOST_UNMARKED: Final = 4
 """Batches that a kill may leave unmarked: a writer has two of a log in hand, and may be killed twice in a row."""
 

@@ -5,11 +5,12 @@ A mark is read before the log, and neither ever goes back, so a log that is behi
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from tallystick_ledger.high_water.mark import NOTHING, judge
+from tallystick_ledger.high_water.mark import NOTHING, MarkMovedError, judge
 from tallystick_ledger.high_water.store import (
     Break,
     KeptLog,
@@ -96,7 +97,8 @@ class BreakWatch:
             await note_breaks(connection, [one for key, one in found.items() if key not in known])
             mended = [one for key, one in known.items() if one.successor is None and key not in found]
             await forget_breaks(connection, mended)
-        await self._marks.raise_to(ahead)
+        with suppress(MarkMovedError):  # somebody writes to it after all
+            await self._marks.raise_to(ahead)
         return sorted(found.values(), key=lambda one: (one.tenant, one.origin))
 
     async def _adopt(self, marks: Mapping[str, Head]) -> None:
