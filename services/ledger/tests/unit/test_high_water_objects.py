@@ -112,6 +112,22 @@ async def test_what_is_written_all_the_time_is_not_asked_for(
     assert store.requests == {"PUT": 6}
 
 
+async def test_no_third_batch_is_let_through_while_two_raises_are_under_way(
+    opened: Callable[[], ObjectHighWater], store: Bucket
+) -> None:
+    marks = opened()
+    await marks.raise_to({LOG: head(1)})
+    store.delay_s = 0.2
+    first = asyncio.create_task(marks.raise_to({LOG: head(2)}))
+    await asyncio.sleep(0)
+    assert await marks.recall(LOG) == head(1), "the second may follow at once"
+    second = asyncio.create_task(marks.raise_to({LOG: head(3)}))
+    await asyncio.sleep(0)
+    assert await marks.recall(LOG) == head(3)
+    assert first.done()
+    await asyncio.gather(first, second)
+
+
 async def test_many_who_read_at_once_share_what_is_asked(opened: Callable[[], ObjectHighWater], store: Bucket) -> None:
     marks = opened()
     await marks.raise_to({LOG: head(1)})
@@ -236,6 +252,7 @@ async def test_a_mark_that_the_store_has_lost_still_holds_is_said_and_put_back(
         assert await watching.read_all() == {LOG: head(5)}
     assert [line["event"] for line in said] == ["high_water_lost"]
     assert size_of(store.get(key)) == 5
+    assert await writing.read(LOG) == head(5)
     lose()
     with capture_logs() as said:
         await writing.raise_to({LOG: head(6)})

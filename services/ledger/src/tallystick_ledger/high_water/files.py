@@ -23,7 +23,7 @@ from tallystick_tlog import to_base64
 from tallystick_tlog.encoding import from_base64
 from tallystick_tlog.hashing import HASH_BYTES
 
-from tallystick_ledger.high_water.mark import Head, MarkConflictError
+from tallystick_ledger.high_water.mark import NOTHING, Head, MarkConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -50,8 +50,8 @@ class FileHighWater:
         self._inode = 0
         self._offset = 0
         self._waiting: dict[str, Head] = {}
-        self._durable: dict[str, int] = {}
-        """Sizes that this process knows to be on the disk; what it has only read may still be on its way there."""
+        self._durable: dict[str, Head] = {}
+        """Marks that this process knows to be on the disk; what it has only read may still be on its way there."""
         self._turn = asyncio.Lock()
 
     async def read(self, log_name: str) -> Head | None:
@@ -100,7 +100,7 @@ class FileHighWater:
         return False
 
     def _has(self, marks: Mapping[str, Head]) -> bool:
-        return all(head.size <= self._durable.get(name, 0) for name, head in marks.items())
+        return all(_is_reached(name, head, self._durable.get(name, NOTHING)) for name, head in marks.items())
 
     def _append(self, wanted: Mapping[str, Head]) -> None:
         with self._open(fcntl.LOCK_SH) as file:
@@ -110,8 +110,8 @@ class FileHighWater:
                 before = self._marks.get(name)
                 if before is None or head.size > before.size:
                     higher[name] = head
-                elif head.size == before.size and head.root != before.root:
-                    raise MarkConflictError(name)
+                else:
+                    _is_reached(name, head, before)
             # The line feed before it closes what a crash or a full disk may have cut short: that was never relied on.
             lines = b"\n" + b"".join(_encode(name, head) for name, head in higher.items())
             if higher and os.write(file, lines) != len(lines):
@@ -119,7 +119,7 @@ class FileHighWater:
                 raise OSError(message)
             os.fdatasync(file)
             self._refresh()
-            self._durable |= {name: head.size for name, head in wanted.items()}
+            self._durable |= wanted
 
     def _compact(self) -> None:
         with self._open(fcntl.LOCK_EX) as file:
@@ -190,6 +190,12 @@ class FileHighWater:
         before = self._marks.get(read.log)
         if before is None or head.size > before.size:
             self._marks[read.log] = head
+
+
+def _is_reached(name: str, head: Head, mark: Head) -> bool:
+    if head.size == mark.size and head.root != mark.root:
+        raise MarkConflictError(name)
+    return head.size <= mark.size
 
 
 def _encode(name: str, head: Head) -> bytes:

@@ -44,6 +44,7 @@ PATIENCE_S: Final = 10.0
 RECENT_S: Final = 1.0
 _AT_ONCE: Final = 16
 _TRIES: Final = 8
+_IN_HAND: Final = 2  # batches; half of what the next process takes for a crash's (mark.MOST_UNMARKED)
 _LISTING_S: Final = 60.0
 
 _NEVER: Final = float("-inf")
@@ -133,9 +134,13 @@ class ObjectHighWater:
     async def recall(self, log_name: str) -> Head | None:
         """Return a log's mark as it was a second ago or later; raises as ``read`` does.
 
-        In a log that is written all the time, raising its mark tells so, and nothing is asked.
+        In a log that is written all the time, raising its mark tells so, and nothing is asked. Where two raises are
+        under way already it waits for them: no more batches than that are to be unmarked when a process is killed.
         """
         line = self._line(log_name)
+        if len(line.wanted) >= _IN_HAND:
+            async with line.turn:
+                pass
         if monotonic() - line.asked_at <= RECENT_S:
             return line.known
         return await self.read(log_name)
