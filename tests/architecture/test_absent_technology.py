@@ -14,7 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SERVER_ROOTS = [*ROOT.glob("libs/*/src"), *ROOT.glob("services/*/src")]
 SOURCE_ROOTS = [*SERVER_ROOTS, ROOT / "cli/src"]
-TEMPLATES = sorted(path for root in SOURCE_ROOTS for path in root.rglob("templates/*.html"))
+TEMPLATES = sorted(
+    path for root in SOURCE_ROOTS for kind in ("html", "js", "css") for path in root.rglob(f"templates/*.{kind}")
+)
 
 # Parsers and stores of formats that we do not take in; Python's own way to load objects; code from elsewhere.
 ABSENT = {
@@ -247,7 +249,9 @@ def test_every_cookie_is_prefixed_and_secure_and_says_its_same_site():
         assert is_narrow == (cookie == "__Secure-tally_refresh"), cookie
         assert is_narrow or cookie.startswith("__Host-"), cookie
     by_hand = re.compile(r"\.set_cookie\(|[\"']set-cookie[\"']", re.IGNORECASE)
-    assert [name for name, tree in modules.items() if by_hand.search(ast.unparse(tree))] == []
+    # A page hands on the cookies that its own service's routes have made.
+    handing_on = {"tallystick_chassis/http/in_process.py"}
+    assert {name for name, tree in modules.items() if by_hand.search(ast.unparse(tree))} == handing_on
 
 
 def _cookies(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:

@@ -313,6 +313,13 @@ def test_every_answer_carries_a_correlation_id_of_ours_whatever_the_client_says(
     assert len(seen) == len({r.name for r in house.routes.values() if "{" not in r.path and not r.is_unsafe})
 
 
+def _body(call: Call, **fields: str | bytes | None) -> dict[str, Any]:
+    """Return a call's body; of a page's form with these further fields, where they are given."""
+    if call.form is not None:
+        return {"data": dict(call.form) | {name: value for name, value in fields.items() if value is not None}}
+    return {} if call.json is NOTHING else {"json": call.json}
+
+
 @pytest.mark.parametrize("key", [None, "", "x" * 129, "a b", "ü".encode(), "<x>"])
 def test_a_command_without_a_proper_idempotency_key_is_refused_by_every_service(house, stored, key):
     before, wrong = stored(), []
@@ -331,9 +338,11 @@ def test_a_command_without_a_proper_idempotency_key_is_refused_by_every_service(
             route.method,
             house.urls[route.folder] + route.path.format(**call.path),
             headers=headers,
-            **({} if call.json is NOTHING else {"json": call.json}),
+            **_body(call, idempotency_key=key, csrf_token="-"),
         )
-        if (answer.status_code, problem_in(answer).code) != (400, "idempotency_key_required"):
+        # A page's form has the key in a field.
+        code = "idempotency_key_required" if call.form is None else "validation_failed"
+        if (answer.status_code, problem_in(answer).code) != (400, code):
             wrong.append(f"{name}: {answer.status_code} {answer.text[:150]}")
     assert not wrong
     assert stored() == before
@@ -361,8 +370,14 @@ def test_no_unsafe_route_takes_a_cookie_without_the_sessions_own_csrf_token(hous
             route.method,
             house.urls[route.folder] + route.path.format(**call.path),
             headers={"Idempotency-Key": "csrf-try", **headers},
-            **({} if call.json is NOTHING else {"json": call.json}),
+            **_body(call, idempotency_key="csrf-try"),
         )
+        if fault == "another's" and call.form is not None:
+            answer = stranger.http.request(
+                route.method,
+                house.urls[route.folder] + route.path.format(**call.path),
+                **_body(call, idempotency_key="csrf-try", csrf_token=headers["X-CSRF-Token"]),
+            )
         if (answer.status_code, problem_in(answer).code) != (403, "csrf_failed"):
             wrong.append(f"{name}: {answer.status_code} {answer.text[:150]}")
     assert not wrong

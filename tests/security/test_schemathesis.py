@@ -42,7 +42,7 @@ EXAMPLES = 4
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 WHO, WHERE = "stranger", "south"
 # Ends the session that asks.
-LEFT_OUT = {"identity POST /api/v1/auth/logout"}
+LEFT_OUT = {"identity POST /api/v1/auth/logout", "identity POST /account/sign-out"}
 FOR_SERVICES = {"event.hand_over": "assessment", "feed.read": "ledger", "proof.read": "verification"}
 # The visitor's own session, key and forgery token go out instead.
 _OURS = frozenset({"cookie", "authorization", "idempotency-key", "x-csrf-token", "user-agent"})
@@ -70,7 +70,7 @@ class Asker:
         headers = {key: value for key, value in (made.get("headers") or {}).items() if key.lower() not in _OURS}
         sent: dict[str, Any] = {
             "query": {key: value for key, value in (made.get("params") or {}).items() if value is not None},
-            **({"json": made["json"]} if "json" in made else {"content": made.get("data") or b""}),
+            **_body(made),
         }
         path, method = made["url"].removeprefix("https://service.test"), made["method"].upper()
         folder = SERVICE_FOLDERS[self._service]
@@ -85,6 +85,14 @@ class Asker:
                 self._visitor.raw("identity", "POST", "/session/refresh")
             answer = self._visitor.raw(folder, method, path, headers=headers, **sent)
         return answer
+
+
+def _body(made: dict[str, Any]) -> dict[str, Any]:
+    if "json" in made:
+        return {"json": made["json"]}
+    data = made.get("data") or b""
+    # A form's fields, or the pairs that stand for some of them twice.
+    return {"data": dict(data)} if isinstance(data, dict | list) else {"content": data}
 
 
 def _operations(house: House, service: ServiceName) -> dict[str, Any]:

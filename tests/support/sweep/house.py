@@ -8,6 +8,7 @@ HTTPS. Each command that is accepted on the way is noted as proof that its recip
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import ssl
 import time
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _PATIENCE_S = 30.0
+_SENDING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ def eventually(check: Callable[[], T | None], what: str) -> T:
         assert time.monotonic() < deadline, f"{what} did not happen within {_PATIENCE_S:.0f} s"
         time.sleep(0.1)
     return found
+
+
+def _is_accepted(answer: httpx.Response) -> bool:
+    # A page's form leads to the next page.
+    return answer.is_success or answer.status_code == httpx.codes.SEE_OTHER
 
 
 class _ByTheLink(Person):
@@ -141,7 +148,7 @@ class Builder:
         """Send a request that must be accepted, again while the service says it cannot yet (409, 422 and 503)."""
 
         deadline = time.monotonic() + _PATIENCE_S
-        while not (answer := who.send(self.routes[name], call)).is_success:
+        while not _is_accepted(answer := who.send(self.routes[name], call)):
             refused = f"{who.name}: {name}: {answer.status_code} {answer.text}"
             assert answer.status_code in {409, 422, 503}, refused
             assert time.monotonic() < deadline, refused
@@ -344,6 +351,47 @@ def _identity_commands(builder: Builder, visitors: dict[str, Visitor], people: M
     spare = builder.do(owner, api("POST", "service-keys"), people["owner"])
     builder.do(owner, api("DELETE", "service-keys/{key_id}"), Ids(key=spare["id"]))
     _sessions(builder, visitors, people["leaver"])
+    _administrators_pages(builder, owner, people["owner"], people["victim-a"])
+    _own_pages(builder, visitors["colleague"])
+
+
+def _administrators_pages(builder: Builder, owner: Visitor, ids: Ids, victim: Ids) -> None:
+    """Fill in each form of administration once."""
+    for name, about in (
+        ("POST /admin/people", ids),
+        ("POST /admin/people/{person_id}", victim),
+        ("POST /admin/grants", victim),
+        ("POST /admin/roles", ids),
+    ):
+        builder.ask(owner, f"identity {name}", RECIPES[f"identity {name}"][0].build(about))
+
+
+def _own_pages(builder: Builder, candidate: Visitor) -> None:
+    """Fill in each form about oneself once: enrol, show, remove a factor, change the password, leave."""
+    page = "identity {} /account/{}".format
+    started = builder.ask(candidate, page("POST", "factors"), Call(form={"kind": "totp", "label": "phone"}))
+    path = {"factor_id": started.headers["location"].split("/")[-2]}
+    shown = builder.ask(candidate, page("GET", "factors/{factor_id}/app"), Call(path=path)).text
+    seed, recovery = re.findall(r"<strong class=\"mono\">(\w+)</strong>|<li>((?:\w{4}-)+\w{4})</li>", shown)[:2]
+    left_s = 30 - time.time() % 30
+    time.sleep(left_s if left_s < _SENDING_S else 0)  # a code of the moment is of no other
+    code = pyotp.TOTP(seed[0]).now()
+    builder.ask(candidate, page("POST", "factors/{factor_id}/app"), Call(path=path, form={"code": code}))
+    half = builder.sign_in_half(builder.north, candidate.name)
+    try:
+        builder.ask(half, page("GET", "second-factor"), Call())
+        shows = {"method": "recovery", "code": recovery[1]}
+        builder.ask(half, page("POST", "second-factor"), Call(form=shows))
+        builder.ask(half, page("POST", "sign-out"), Call(form={}))
+    finally:
+        half.close()
+    builder.ask(candidate, page("POST", "factors/{factor_id}/remove"), Call(path=path, form={}))
+    made = builder.ask(candidate, page("POST", "factors"), Call(form={"kind": "passkey", "label": "phone"}))
+    path = {"factor_id": made.headers["location"].split("/")[-2]}
+    builder.ask(candidate, page("GET", "factors/{factor_id}/passkey"), Call(path=path))
+    passwords = {"current_password": "a parrot on a unicycle", "new_password": "a heron in a rowing boat"}
+    builder.ask(candidate, page("POST", "password"), Call(form=passwords))
+    builder.ask(candidate, page("POST", "sessions"), Call(form={"do": "end_others"}))
 
 
 def _second_factor(builder: Builder, candidate: Visitor) -> None:

@@ -62,6 +62,10 @@ WORDS: Mapping[str, str] = {
     "role_claim": "a name in the provider's tokens",
     "roles/*/value": "a text in the provider's tokens",
     "two_factor_values": "a text in the provider's tokens",
+    "csrf_token": "a secret that is checked",
+    "idempotency_key": "drawn for each form",
+    "starts_on": "a day",
+    "expires_on": "a day",
 }
 
 
@@ -185,6 +189,8 @@ def _leaves(call: Call) -> dict[Spot, list[object]]:
     walk(dict(call.query), ("query",))
     if call.json is not NOTHING:
         walk(call.json, ("body",))
+    if call.form is not None:
+        walk(dict(call.form), ("body",))
     return found
 
 

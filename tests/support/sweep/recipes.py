@@ -202,7 +202,61 @@ ASSESSMENT: dict[str, tuple[Recipe, ...]] = {
     f"GET {_A}/submissions/{{submission_id}}/scores": (Recipe(_of("submission_id=submission"), shows="submission"),),
 }
 
+
+def _form(path: str = "", /, **fields: object) -> Callable[[Ids], Call]:
+    """Build a form's request; ``path`` is ``parameter=id``, and a field that begins with ``=`` is the id so called."""
+
+    def build(ids: Ids) -> Call:
+        name, _, one = path.partition("=")
+        filled = {
+            field: getattr(ids, value[1:]) if isinstance(value, str) and value.startswith("=") else value
+            for field, value in fields.items()
+        }
+        return Call(path={name: getattr(ids, one)} if path else {}, form=filled)
+
+    return build
+
+
+_PERSON_FORM = "person_id=person_id"
+PAGES: dict[str, tuple[Recipe, ...]] = {
+    "GET /account": (Recipe(_plain, shows="session"),),
+    "POST /account/sessions": (
+        Recipe(_form(do="name", session_ref="=session", name="the laptop")),
+        Recipe(_form(do="end", session_ref="=spare_session")),
+    ),
+    "POST /account/factors": (Recipe(_form(kind="totp", label="phone")),),
+    "GET /account/factors/{factor_id}/app": (Recipe(_of("factor_id=factor")),),
+    "POST /account/factors/{factor_id}/app": (Recipe(_form("factor_id=factor", code="000000")),),
+    "GET /account/factors/{factor_id}/passkey": (Recipe(_of("factor_id=factor")),),
+    "POST /account/factors/{factor_id}/remove": (Recipe(_form("factor_id=factor")),),
+    "POST /account/password": (Recipe(_form(new_password="a parrot on a unicycle")),),
+    "GET /account/second-factor": (Recipe(_plain),),
+    "POST /account/second-factor": (Recipe(_form(method="recovery", code="aaaa-bbbb-cccc-dddd")),),
+    "POST /account/sign-out": (Recipe(_form()),),
+    "GET /admin/people": (Recipe(_plain, shows="person_id"),),
+    "POST /admin/people": (
+        Recipe(
+            lambda ids: Call(form={"email": _new_mail(), "display_name": "New One", "org_unit_id": ids.unit}),
+        ),
+    ),
+    "GET /admin/people/{person_id}": (Recipe(_of("person_id=person_id"), shows="person_id"),),
+    "POST /admin/people/{person_id}": (
+        Recipe(_form(_PERSON_FORM, do="unlock", reason="it was me")),
+        Recipe(_form(_PERSON_FORM, do="end_session", session_ref="=spare_session")),
+    ),
+    "POST /admin/grants": (
+        Recipe(_form(do="give", person_id="=person_id", role_id="=role", org_unit_id="=unit")),
+        Recipe(_form(do="take", grant_id="=grant")),
+    ),
+    "GET /admin/roles": (Recipe(_plain, shows="role"),),
+    "POST /admin/roles": (
+        Recipe(lambda _: Call(form={"do": "define", "name": f"r{secrets.token_hex(6)}", "capabilities": "score.read"})),
+        Recipe(_form(do="change", role_id="=role", capabilities=[one.value for one in GRANTABLE_CAPABILITIES])),
+    ),
+}
+
 IDENTITY: dict[str, tuple[Recipe, ...]] = {
+    **PAGES,
     "POST /api/v1/auth/logout": (Recipe(_plain),),
     "GET /api/v1/auth/second-factor": (Recipe(_plain),),
     "POST /api/v1/auth/second-factor": (

@@ -29,6 +29,8 @@ class Call:
     path: Mapping[str, object] = field(default_factory=dict)
     query: Mapping[str, object] = field(default_factory=dict)
     json: Any = NOTHING
+    form: Mapping[str, object] | None = None
+    """The fields of a page's form; the two that every form has are added as it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,18 @@ class Visitor:
             route.path.format(**call.path),
             query=call.query,
             headers=headers,
-            **({} if call.json is NOTHING else {"json": call.json}),
+            **self._body(call),
         )
         if answer.status_code not in route.answers:
             message = f"{route.name} does not say that it answers {answer.status_code}"
             raise UndescribedAnswer(message)
         return answer
+
+    def _body(self, call: Call) -> dict[str, Any]:
+        if call.form is not None:
+            token = self.http.cookies.get(CSRF_COOKIE) or ""
+            return {"data": {"csrf_token": token, "idempotency_key": f"sweep-{uuid4().hex}"} | dict(call.form)}
+        return {} if call.json is NOTHING else {"json": call.json}
 
     def raw(
         self,

@@ -5,7 +5,7 @@ identity:
   keys: true
   durable: identity
   calls: [identity, ledger, privacy-worker]
-  paths: [/.well-known/jwks.json, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
+  paths: [/.well-known/jwks.json, /account, /admin, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
 assessment:
   package: tallystick_assessment
   keys: true

@@ -16,6 +16,8 @@ from tallystick_identity.factors.api import factor_routes
 from tallystick_identity.factors.passkey_api import passkey_routes
 from tallystick_identity.factors.proving import Proving
 from tallystick_identity.org_units.api import org_unit_routes
+from tallystick_identity.pages.frame import refuse
+from tallystick_identity.pages.routes import page_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.passwords.api import password_routes
 from tallystick_identity.people.api import people_routes
@@ -58,6 +60,7 @@ def wire(runtime: Runtime) -> Wiring:
         miss_tables=("people", "grants", "roles", "service_keys"),
         authenticator=parts.introspector,
         state=KINDS,
+        refuse=refuse,
         bus_jobs=lambda bus, _pulls: [_announcing(runtime, bus)],
     )
 
@@ -74,6 +77,7 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
         *sign_in_routes(
             door=parts.door, by_password=parts.by_password, passwords=parts.passwords, csrf_key=settings.csrf_key
         ),
+        *page_routes(door=parts.door, single_sign_on=parts.sso.single_sign_on),
         *password_routes(passwords=parts.passwords, csrf_key=settings.csrf_key),
         *sign_in_policy_routes(database=database),
         *session_routes(

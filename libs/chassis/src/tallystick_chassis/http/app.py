@@ -20,6 +20,7 @@ from tallystick_chassis.http.csrf import CsrfCheck
 from tallystick_chassis.http.edge import Edge
 from tallystick_chassis.http.feed_route import feed_route
 from tallystick_chassis.http.health import Readiness, health_routes
+from tallystick_chassis.http.in_process import API
 from tallystick_chassis.http.introspection import RemoteAuthenticator
 from tallystick_chassis.http.openapi import openapi_document
 from tallystick_chassis.http.problems import (
@@ -75,7 +76,7 @@ def create_app(
             route_handlers=_routes(service, wiring, readiness),
             guards=[make_guard(authentication, CsrfCheck(own_urls), runtime.clock, limits)],
             dependencies=_dependencies(),
-            exception_handlers={Exception: problem_response},
+            exception_handlers={Exception: wiring.refuse or problem_response},
             after_exception=[_recording(refusals)],
             request_class=StrictRequest,
             request_max_body_size=MAX_BODY_BYTES,
@@ -87,6 +88,7 @@ def create_app(
             pdb_on_exception=False,
         )
     check_declarations(app, service.name)
+    app.state[API] = app.asgi_handler
     app.asgi_handler = Edge(app.asgi_handler, app, authentication, settings.trusted_proxies or ())
     return app
 

@@ -1,4 +1,4 @@
-"""Request bodies: JSON, decoded strictly into the handler's own type, in one step.
+"""Request bodies: JSON, or a page's form, decoded strictly into the handler's own type, in one step.
 
 Litestar decodes to plain objects and converts them leniently (``"5"`` would pass as a number); here a wrong type is a
 wrong type, and the place of the fault is known exactly.
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from litestar import Request
 
+from tallystick_chassis.http.forms import TAKES_FORM, decode_form, takes_form
 from tallystick_chassis.http.problems import FieldError, UnsupportedMediaType, ValidationFailed, body_problem
 
 JSON = "application/json"
@@ -27,15 +28,19 @@ class StrictRequest(Request[Any, Any, Any]):
         """Return the decoded body.
 
         Raises:
-            UnsupportedMediaType: if the body is not said to be JSON.
-            MalformedJson, ValidationFailed: if it is not JSON, or not of the handler's type.
+            UnsupportedMediaType: if the body is not said to be JSON, or a form where the route takes one.
+            MalformedJson, ValidationFailed: if it is not what it is said to be, or not of the handler's type.
         """
         body = await self.body()
+        field = self.route_handler.parsed_data_field
+        if self.route_handler.opt.get(TAKES_FORM):
+            if field is None or not takes_form(self):
+                raise UnsupportedMediaType
+            return decode_form(body, field.annotation)
         if self.content_type[0] != JSON:
             raise UnsupportedMediaType
         if _ESCAPED_NUL.search(body):
             raise ValidationFailed(errors=[FieldError(detail="NUL characters are not accepted", pointer="")])
-        field = self.route_handler.parsed_data_field
         try:
             return msgspec.json.decode(body, type=Any if field is None else field.annotation)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

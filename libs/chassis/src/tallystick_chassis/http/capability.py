@@ -119,7 +119,7 @@ def make_guard(authentication: Authentication, csrf: CsrfCheck, clock: Clock, li
         if _is_added_options(handler):
             return
         if context.by_cookie and context.introspection is not None:
-            csrf.check_session(connection, context.introspection)
+            await csrf.check_session(connection, context.introspection)
             if context.introspection.limited and not handler.opt.get(BEFORE_SECOND_FACTOR):
                 raise SecondFactorRequired
         capability = Capability(handler.opt[CAPABILITY])

@@ -1,8 +1,8 @@
 """Cross-site request forgery: an unsafe request by cookie proves that our own page sent it.
 
-Double submit, bound to the session: the page reads the ``__Host-tally_csrf`` cookie and repeats it in
-``X-CSRF-Token``; the server also knows its hash from the session. Bearer requests are exempt: a browser never
-attaches those by itself.
+Double submit, bound to the session: the page repeats the ``__Host-tally_csrf`` cookie in ``X-CSRF-Token`` or, where the
+route takes a form, in its field ``csrf_token``; the server also knows its hash from the session. Bearer requests are
+exempt: a browser never attaches those by itself.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import hmac
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from litestar import Request
+
+from tallystick_chassis.http.forms import only_value, takes_form
 from tallystick_chassis.http.problems import CsrfFailed
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 CSRF_COOKIE = "__Host-tally_csrf"
 CSRF_HEADER = "X-CSRF-Token"
+CSRF_FIELD = "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -61,18 +65,27 @@ class CsrfCheck:
         if connection.scope.get("method") not in SAFE_METHODS and origin is not None and origin not in self._origins:
             raise CsrfFailed
 
-    def check_session(self, connection: ASGIConnection, known: Introspection) -> None:  # type: ignore[type-arg] # any connection
+    async def check_session(self, connection: ASGIConnection, known: Introspection) -> None:  # type: ignore[type-arg] # any connection
         """Refuse an unsafe request that does not repeat its session's CSRF token.
 
         Raises:
-            CsrfFailed: unless header, cookie and session agree.
+            CsrfFailed: unless header (or form field), cookie and session agree.
         """
         if connection.scope.get("method") in SAFE_METHODS:
             return
         self.check_origin(connection)
-        header = connection.headers.get(CSRF_HEADER, "")
+        repeated = await _repeated(connection)
         cookie = connection.cookies.get(CSRF_COOKIE, "")
-        matches = hmac.compare_digest(header.encode(), cookie.encode())
-        belongs = hmac.compare_digest(csrf_sha256(header), known.csrf_sha256)
-        if not (header and matches and belongs):
+        matches = hmac.compare_digest(repeated.encode(), cookie.encode())
+        belongs = hmac.compare_digest(csrf_sha256(repeated), known.csrf_sha256)
+        if not (repeated and matches and belongs):
             raise CsrfFailed
+
+
+async def _repeated(connection: ASGIConnection) -> str:  # type: ignore[type-arg] # any connection
+    header = connection.headers.get(CSRF_HEADER)
+    if header is not None:
+        return header
+    if isinstance(connection, Request) and takes_form(connection):
+        return only_value(await connection.body(), CSRF_FIELD)
+    return ""

@@ -21,6 +21,8 @@ from tallystick_chassis.budgets import ROUTE_BUDGETS
 from tallystick_chassis.http.capability import CAPABILITY, STEP_UP, declared_routes
 from tallystick_chassis.http.commands import IDEMPOTENCY_HEADER, REPLAYED_HEADER
 from tallystick_chassis.http.csrf import CSRF_HEADER, SAFE_METHODS
+from tallystick_chassis.http.forms import FORM, TAKES_FORM
+from tallystick_chassis.http.pages import HTML, PAGE
 from tallystick_chassis.http.problems import PROBLEM_MEDIA_TYPE, Problem, ProblemDocument, TooManyRequests
 
 if TYPE_CHECKING:
@@ -120,12 +122,12 @@ def _complete(operation: dict[str, Any], method: str, path: str, handler: HTTPRo
     if handler.opt.get(STEP_UP):
         operation["x-recent-sign-in"] = True
     unsafe = method not in SAFE_METHODS
-    if capability and unsafe:
-        operation.setdefault("parameters", []).extend((_IDEMPOTENCY, _CSRF))
+    takes_form = bool(handler.opt.get(TAKES_FORM))
+    _complete_request(operation, is_command=bool(capability) and unsafe, takes_form=takes_form)
     for status, answer in operation["responses"].items():
         if status == str(HTTPStatus.NO_CONTENT.value):
             del answer["content"]  # Litestar says `null`
-        if unsafe and capability:
+        if unsafe and capability and not takes_form:
             answer.setdefault("headers", {})[REPLAYED_HEADER] = {
                 "schema": {"type": "string"},
                 "description": "`true` where an earlier request with this key had the effect.",
@@ -139,7 +141,18 @@ def _complete(operation: dict[str, Any], method: str, path: str, handler: HTTPRo
     )
     refused: set[type[Problem]] = {*handler.opt.get(REFUSES, ()), *([TooManyRequests] if limited else [])}
     for status in sorted(statuses | {one.status for one in refused}):
-        _answer(operation, status).setdefault("content", {})[PROBLEM_MEDIA_TYPE] = {"schema": _PROBLEM}
+        contents = _answer(operation, status).setdefault("content", {})
+        contents[PROBLEM_MEDIA_TYPE] = {"schema": _PROBLEM}
+        if handler.opt.get(PAGE):  # the same in words, to whoever prefers HTML
+            contents[HTML] = {"schema": {"type": "string"}}
+
+
+def _complete_request(operation: dict[str, Any], *, is_command: bool, takes_form: bool) -> None:
+    if takes_form:
+        # Litestar takes every body for JSON. The key and the forgery token are fields of the form.
+        operation["requestBody"]["content"] = {FORM: operation["requestBody"]["content"].popitem()[1]}
+    elif is_command:
+        operation.setdefault("parameters", []).extend((_IDEMPOTENCY, _CSRF))
 
 
 def _answer(operation: dict[str, Any], status: int) -> dict[str, Any]:

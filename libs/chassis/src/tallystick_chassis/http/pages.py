@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from litestar import Response
@@ -11,7 +11,11 @@ from litestar import Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from litestar import Request
+
 HTML = "text/html"  # Litestar adds the charset to every text type
+PAGE: Final = "page"
+"""Route option: the answer is a page, and so is a refusal for whoever prefers HTML."""
 
 SECURITY_HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -34,7 +38,9 @@ class Pages:
     else does.
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, *, has_forms: bool = False) -> None:
+        # Browsers say where a form comes from only if the page may tell its own site so.
+        self._referrer = {"Referrer-Policy": "same-origin"} if has_forms else {}
         self._environment = Environment(
             loader=PackageLoader(package),
             autoescape=select_autoescape(default=True),
@@ -51,8 +57,13 @@ class Pages:
             content=content,
             status_code=status,
             media_type=HTML,
-            headers={"Content-Security-Policy": page_policy(nonce)},
+            headers={"Content-Security-Policy": page_policy(nonce), **self._referrer},
         )
+
+
+def prefers_html(request: Request[Any, Any, Any]) -> bool:
+    """Say whether the client asks for a page, as browsers do; whoever takes anything gets JSON."""
+    return request.accept.best_match(["application/json", HTML], default="application/json") == HTML
 
 
 def page_policy(nonce: str) -> str:

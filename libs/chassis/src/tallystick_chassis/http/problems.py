@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import ClassVar
 
 import msgspec
 from litestar import Request, Response
@@ -42,11 +41,11 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Problem(Exception):
-    """An error with a stable code. Subclasses set the class variables; ``detail`` is a fixed sentence, never input."""
+    """An error with a stable code. A subclass sets these once; ``detail`` is a fixed sentence, never input."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "The request failed"
+    status: int = 500
+    code: str = "internal_error"
+    title: str = "The request failed"
 
     def __init__(
         self,

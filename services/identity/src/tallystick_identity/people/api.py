@@ -111,6 +111,7 @@ class PersonView(msgspec.Struct, frozen=True):
     display_name: str
     email: str | None
     created_at: datetime
+    disabled: bool = False
 
 
 class PeoplePage(msgspec.Struct, frozen=True):
@@ -152,6 +153,7 @@ def people_routes(  # noqa: C901 - a list of handlers; none of them branches muc
             display_name=await private_data.name(tenant, row.person, row.name_ciphertext),
             email=await private_data.email(tenant, row.person, row.email_ciphertext),
             created_at=row.created_at,
+            disabled=row.disabled_at is not None,
         )
 
     @post(_PEOPLE, opt={"capability": Capability.PEOPLE_WRITE}, status_code=201)

@@ -9,8 +9,10 @@ import msgspec
 from litestar import Request, Response, get, post
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.http.correlation import context_of
+from tallystick_chassis.http.forms import only_value
 from tallystick_chassis.http.introspection import INTROSPECT_PATH, Introspection, IntrospectionRequest
-from tallystick_chassis.http.openapi import REFUSES
+from tallystick_chassis.http.openapi import ALSO, REFUSES
+from tallystick_chassis.http.pages import PAGE, prefers_html
 from tallystick_chassis.http.tokens import LIFETIME
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Principal
@@ -18,6 +20,7 @@ from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, Capability
 from tallystick_contracts.generated.identity import SessionEnd
 
 from tallystick_identity.errors import InvalidClient, SessionOver, UnsupportedGrantType
+from tallystick_identity.pages.local import local_page
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import scope_before_sign_in
 from tallystick_identity.sessions.commands import Sessions, end_session
@@ -83,9 +86,9 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
-    @post(REFRESH_PATH, opt={"public": True, REFUSES: (SessionOver,)}, status_code=204)
+    @post(REFRESH_PATH, opt={"public": True, PAGE: True, REFUSES: (SessionOver,), ALSO: {303: ()}}, status_code=204)
     async def refresh(request: Request[Any, Any, Any]) -> Response[None]:
-        """Give a new session token and rotate the refresh cookie, which authenticates."""
+        """Give a new session token and rotate the refresh cookie, which authenticates; from a page, go on."""
         presented = parse_refresh_token(request.cookies.get(REFRESH_COOKIE, ""))
         if presented is None:
             raise SessionOver
@@ -94,7 +97,11 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         # Raised after the commit: the end of a session whose token was reused must stay.
         if credentials is None:
             raise SessionOver
-        return Response(None, status_code=204, cookies=session_cookies(credentials, csrf_key=csrf_key))
+        cookies = session_cookies(credentials, csrf_key=csrf_key)
+        if prefers_html(request):
+            onward = {"Location": local_page(only_value(await request.body(), "next"))}
+            return Response(None, status_code=303, headers=onward, cookies=cookies)
+        return Response(None, status_code=204, cookies=cookies)
 
     @post(
         "/api/v1/auth/logout",

@@ -1,4 +1,4 @@
-"""Routes of sign-in: ask for a mail, prove who one is, and the two pages for it.
+"""Routes of sign-in: ask for a mail, prove who one is. The pages for it are in ``pages``.
 
 There are two public routes and no more (ADR 10), so what is asked and what is proved stand in their bodies.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 from tallystick_chassis.http.openapi import REFUSES
-from tallystick_chassis.http.pages import HTML, Pages
 from tallystick_chassis.http.problems import FieldError
 
 from tallystick_identity.errors import (
@@ -27,7 +26,6 @@ from tallystick_identity.people.domain import MAX_EMAIL_LENGTH, InvalidEmailErro
 from tallystick_identity.request_edge import visit_of
 from tallystick_identity.sessions.cookies import session_cookies
 from tallystick_identity.sign_in.domain import LIFETIME, Purpose, parse_binding
-from tallystick_identity.tenants.domain import is_slug
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -94,7 +92,6 @@ def sign_in_routes(
     *, door: FrontDoor, by_password: PasswordSignIn, passwords: Passwords, csrf_key: bytes
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
-    pages = Pages("tallystick_identity")
 
     def answer(signed_in: SignedIn, *cookies: Cookie) -> Response[VerifyAnswer]:
         need = signed_in.credentials.need
@@ -133,17 +130,7 @@ def sign_in_routes(
                 return answer(signed_in, _cookie(DEVICE_COOKIE, str(mark), _DEVICE_MAX_AGE_S))
         raise InvalidInput(_ONE_PROOF)
 
-    @get("/sign-in/{tenant:str}", opt={"public": True}, media_type=HTML)
-    async def sign_in_page(tenant: str) -> Response[str]:
-        """Show the form that asks for a link; the same for every name, whether there is such a tenant or not."""
-        return pages.render("sign_in.html", tenant=tenant if is_slug(tenant) else "")
-
-    @get("/sign-in/{tenant:str}/verify", opt={"public": True}, media_type=HTML)
-    async def verify_page(tenant: str) -> Response[str]:
-        """Show the page that a link leads to: its script posts the fragment, which no server log ever sees."""
-        return pages.render("verify.html", tenant=tenant if is_slug(tenant) else "")
-
-    return [login, verify, sign_in_page, verify_page]
+    return [login, verify]
 
 
 def _email(text: str) -> str:

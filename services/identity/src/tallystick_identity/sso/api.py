@@ -8,11 +8,12 @@ from urllib.parse import parse_qs
 from litestar import Request, Response, get, post
 from litestar.datastructures import Cookie
 from tallystick_chassis.http.openapi import ALSO
-from tallystick_chassis.http.pages import HTML, Pages
+from tallystick_chassis.http.pages import HTML, PAGE, Pages
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 
 from tallystick_identity.errors import LogoutRefused, SsoRefused
+from tallystick_identity.pages.local import AFTER_SIGN_IN
 from tallystick_identity.request_edge import origin_of, scope_before_sign_in
 from tallystick_identity.sessions.cookies import session_cookies
 from tallystick_identity.sso.administration import callback_uri
@@ -43,7 +44,7 @@ def sso_routes(
             raise NotFound  # as for a tenant without single sign-on
         return scope_before_sign_in(request, tenant)
 
-    @get(_SSO, opt={"public": True}, status_code=303)
+    @get(_SSO, opt={"public": True, PAGE: True}, status_code=303)
     async def begin_sso(request: Request[Any, Any, Any], tenant: str, fresh: bool = False) -> Response[None]:  # noqa: FBT001, FBT002 - a query parameter
         """Send the browser to the tenant's provider; ``fresh`` asks for a proof now, not for a session it has."""
         scope = await scope_of(request, tenant)
@@ -51,7 +52,7 @@ def sso_routes(
         headers = {"Location": begun.address}
         return Response(None, status_code=303, headers=headers, cookies=[_flow_cookie(begun.secret)])
 
-    @get(f"{_SSO}/callback", opt={"public": True, ALSO: {401: ("text/html",)}}, media_type=HTML)
+    @get(f"{_SSO}/callback", opt={"public": True, PAGE: True, ALSO: {401: (HTML,)}}, media_type=HTML)
     async def finish_sso(request: Request[Any, Any, Any], tenant: str) -> Response[str]:
         """Take the provider's answer, once, in the browser that began."""
         scope = await scope_of(request, tenant)
@@ -64,10 +65,10 @@ def sso_routes(
                 origin=origin_of(request),
             )
         except SsoRefused as refused:
-            page = pages.render("sso.html", status=refused.status, tenant=tenant, signed_in=False, need=None)
+            page = pages.render("sso.html", status=refused.status, tenant=tenant, signed_in=False, need=None, onward="")
         else:
             need = signed_in.credentials.need
-            page = pages.render("sso.html", tenant=tenant, signed_in=True, need=None if need is None else need.value)
+            page = pages.render("sso.html", tenant=tenant, signed_in=True, need=need, onward=AFTER_SIGN_IN)
             page.cookies.extend(session_cookies(signed_in.credentials, csrf_key=csrf_key))
         page.cookies.append(_flow_cookie(""))
         return page

@@ -114,6 +114,12 @@ class SingleSignOn:
         self._index_key = index_key
         self._log = log
 
+    async def is_offered(self, scope: Scope) -> bool:
+        """Say whether the scope's tenant has a provider, and has it switched on."""
+        async with self._database.transaction(scope) as tx:
+            provider = await store.find_provider(tx)
+        return provider is not None and provider.enabled
+
     async def begin(self, scope: Scope, *, redirect_uri: str, fresh: bool) -> Begun:
         """Begin a sign-in; ``fresh`` asks the provider for a proof now, whatever session it has.
 

@@ -11,6 +11,7 @@ from typing import Any
 from litestar import MediaType, Request, Response, get
 from litestar.params import FromPath
 from tallystick_chassis.http.openapi import ALSO
+from tallystick_chassis.http.pages import HTML, prefers_html
 from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.service import Runtime
 
@@ -19,7 +20,6 @@ from tallystick_verification.credentials.domain import Answer, Certificate, Evid
 from tallystick_verification.credentials.page import render
 
 JSON = "application/json"
-HTML = "text/html"
 
 
 async def _look_up(runtime: Runtime, token: str) -> Certificate | None:
@@ -45,7 +45,7 @@ async def verify_certificate(
     """Tell whether the certificate is valid: JSON, or a page to whoever prefers HTML."""
     certificate = await _look_up(runtime, token)
     now = runtime.clock()
-    if request.accept.best_match([JSON, HTML], default=JSON) == HTML:
+    if prefers_html(request):
         page: Response[Any] = render(certificate, token, now)
         page.headers["Vary"] = "Accept"
         return page
