@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from tallystick_chassis.http.forms import TAKES_FORM
 from tallystick_chassis.http.in_process import ApiAnswer, ask
+from tallystick_chassis.http.openapi import REFUSES
 from tallystick_chassis.http.pages import PAGE
+from tallystick_chassis.http.problems import NotFound, TooManyRequests
 from tallystick_contracts.capabilities import Capability
 
 if TYPE_CHECKING:
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 OWN: Final[dict[str, Any]] = {"capability": Capability.SESSION_OWN, PAGE: True}
 EARLY: Final[dict[str, Any]] = OWN | {"before_second_factor": True}
-FORM: Final[dict[str, Any]] = {TAKES_FORM: True}
+FORM: Final[dict[str, Any]] = {TAKES_FORM: True, REFUSES: (NotFound, TooManyRequests)}
+"""What a form names may not be there, and what it asks of the API may have a budget."""
 
 SessionRef = Annotated[str, msgspec.Meta(pattern=r"\As_[A-Za-z0-9_-]{1,64}\Z")]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]

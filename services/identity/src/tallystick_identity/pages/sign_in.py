@@ -8,8 +8,9 @@ import msgspec
 from litestar import Request, Response, get, post
 from tallystick_chassis.http.forms import TAKES_FORM
 from tallystick_chassis.http.in_process import ApiRefusal, ask
-from tallystick_chassis.http.openapi import ALSO
+from tallystick_chassis.http.openapi import ALSO, REFUSES
 from tallystick_chassis.http.pages import HTML, PAGE
+from tallystick_chassis.http.problems import NotAuthenticated, TooManyRequests
 
 from tallystick_identity.errors import CodeRequired, InvalidInput, LinkNotAccepted
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 _SIGN_IN = "/sign-in/{tenant:str}"
 _VERIFY = f"{_SIGN_IN}/verify"
 _PAGE: dict[str, Any] = {"public": True, PAGE: True}
-_FORM: dict[str, Any] = _PAGE | {TAKES_FORM: True, ALSO: {200: (HTML,)}}
+_REFUSED = (NotAuthenticated, TooManyRequests)
+_FORM: dict[str, Any] = _PAGE | {TAKES_FORM: True, ALSO: {200: (HTML,)}, REFUSES: _REFUSED}
 _LOGIN, _PROOF = "/api/v1/auth/login", "/api/v1/auth/verify"
 
 
