@@ -161,7 +161,7 @@ async def _make_log(databases: Databases, ca_file: Path, tenant: TenantId, entri
     )
     await superuser.close()
     # As the writer would have: what is not marked is not remembered by whoever reads.
-    folder = Path(databases.environment(ServiceName.LEDGER)["TALLY_HIGH_WATER_FOLDER"])
+    folder = Path(databases.environment(ServiceName.LEDGER)["TALLY_HIGH_WATER"])
     await FileHighWater(folder).raise_to({origin_of(PREFIX, tenant, None): Head(entries, root)})
     return log, root
 

@@ -88,6 +88,9 @@ class Unmarked:
     async def read(self, log_name: str) -> Head | None:
         return None if log_name else NOTHING
 
+    async def recall(self, log_name: str) -> Head | None:
+        return await self.read(log_name)
+
     async def read_all(self) -> Mapping[str, Head]:
         return {}
 

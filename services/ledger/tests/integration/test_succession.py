@@ -15,7 +15,6 @@ from tallystick_contracts.envelope import decode_event
 from tallystick_contracts.generated.ledger import LogSucceeded, PeriodSucceeded
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
-from tallystick_ledger.high_water.files import FileHighWater
 from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.high_water.refill import Refill, feeds_of
 from tallystick_ledger.high_water.succession import Succession
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.catch_up import FeedPage
     from tallystick_chassis.ids import TenantId
     from tallystick_cli.stack.temporary import Databases
+    from tallystick_ledger.high_water.guard import HighWater
 
     from .conftest import SettableClock, StoredLog
 
@@ -118,9 +118,12 @@ async def refill(house: House) -> None:
 
 @pytest.fixture
 def house(
-    copy_ledger: Callable[[], Databases], source: FakeSource, marks: FileHighWater, clock: SettableClock
+    copy_ledger: Callable[[], Databases],
+    source: FakeSource,
+    open_marks: Callable[[str], HighWater],
+    clock: SettableClock,
 ) -> House:
-    return House(copy_ledger(), source, marks, clock)
+    return House(copy_ledger(), source, open_marks, clock)
 
 
 def events_of(stored: StoredLog) -> list[bytes]:

@@ -103,7 +103,7 @@ class HighWaterGuard:
 
     async def marked_size(self, origin: str) -> int:
         """Return how far the log is marked: what lies below cannot become something else without its freezing."""
-        return (await self._marks.read(origin) or NOTHING).size
+        return (await self._marks.recall(origin) or NOTHING).size
 
     async def show(self, tx: Transaction, ledger: Log, head: Head) -> None:
         """Let a checkpoint go out that was read from the database, after raising the mark to it.

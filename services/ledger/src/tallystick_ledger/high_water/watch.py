@@ -5,6 +5,7 @@ A mark is read before the log, and neither ever goes back, so a log that is behi
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 

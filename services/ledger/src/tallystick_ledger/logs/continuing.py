@@ -95,5 +95,7 @@ async def _kept(tx: Transaction, log: Log, chain: tuple[str, ...], guard: HighWa
     await guard.show(tx, log, newest.head)
     proof: tuple[str, ...] = ()
     if 0 < since <= log.size:
-        proof = tuple(to_base64(part) for part in await consistency_proof(tx, log, Subtrees(), since, log.size))
+        proof = tuple(
+            to_base64(part) for part in await consistency_proof(tx, log, Subtrees(guard.marked_size), since, log.size)
+        )
     return KeptLog(log.origin, log.size, newest.note, chain, proof)
