@@ -40,8 +40,8 @@ def prefix() -> str:
 
 @pytest.fixture
 def opened(store: Bucket, prefix: str) -> Callable[[], ObjectHighWater]:
-    """Open the marks as a new process does; one that soon loses its patience."""
-    return lambda: ObjectHighWater.at(f"s3://{NAME}/{prefix}", trusted=store.ca_file.read_bytes(), patience_s=2.0)
+    """Open the marks as a new process does."""
+    return lambda: ObjectHighWater.at(f"s3://{NAME}/{prefix}", trusted=store.ca_file.read_bytes())
 
 
 @pytest.fixture
@@ -113,18 +113,18 @@ async def test_what_is_written_all_the_time_is_not_asked_for(
 
 
 async def test_no_third_batch_is_let_through_while_two_raises_are_under_way(
-    opened: Callable[[], ObjectHighWater], store: Bucket
+    opened: Callable[[], ObjectHighWater], store: Bucket, key: str
 ) -> None:
     marks = opened()
     await marks.raise_to({LOG: head(1)})
     store.delay_s = 0.2
     first = asyncio.create_task(marks.raise_to({LOG: head(2)}))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert await marks.recall(LOG) == head(1), "the second may follow at once"
     second = asyncio.create_task(marks.raise_to({LOG: head(3)}))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     assert await marks.recall(LOG) == head(3)
-    assert first.done()
+    assert size_of(store.get(key)) == 3, "both have been raised by then"
     await asyncio.gather(first, second)
 
 
@@ -193,10 +193,10 @@ async def test_a_write_that_was_done_and_not_confirmed_is_recognised(
 
 
 async def test_a_slow_store_is_waited_for_and_not_for_ever(
-    opened: Callable[[], ObjectHighWater], store: Bucket
+    opened: Callable[[], ObjectHighWater], store: Bucket, prefix: str
 ) -> None:
-    marks = opened()
-    await marks.raise_to({LOG: head(1)})
+    marks = ObjectHighWater.at(f"s3://{NAME}/{prefix}", trusted=store.ca_file.read_bytes(), patience_s=2.0)
+    await _lift(marks, 1)
     store.delay_s = 0.4
     await marks.raise_to({LOG: head(2)})
     store.delay_s = 3.0
