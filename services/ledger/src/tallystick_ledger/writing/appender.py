@@ -137,7 +137,7 @@ class Appender:
                 # Committed, and nobody has seen it: only below its mark may it be shown. The next one need not wait.
                 await self._high_water.raise_to(batch.log.origin, Head(batch.size, batch.root))
         except BaseException:
-            turn.tail = self._last[tenant, kind].tail = None  # whoever comes next asks the database
+            turn.tail = self._last.get((tenant, kind), turn).tail = None  # whoever comes next asks the database
             raise
         return done, [] if batch is None else [Committed.of(batch, keys)]
 
