@@ -1,11 +1,11 @@
 """`append_one_log`, `append_four_logs`: the ledger's writer against bare inserts of the same bytes on the same server.
 
 What the writer does for a batch is everything from checked events to the commit: plan, lines, chain, tree, signature,
-insert with all guards and indexes, feeds' heads, checkpoint. It has two batches of a log in hand, as the ledger's
-worker does: one on its way to the disk, one being built. The reference inserts the same rows, finished, into a table
-without constraint, index, trigger or policy, one batch after another on a connection for each log, and commits each
-(append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns of ten, with fsync on
-and the database on the disk.
+insert with all guards and indexes, feeds' heads, checkpoint. It has as many batches of a log in hand as the ledger's
+worker has (`lane.AHEAD`): one on its way to the disk, one at its checks, one being built. The reference inserts the
+same rows, finished, into a table without constraint, index, trigger or policy, one batch after another on a connection
+for each log, and commits each (append_reference_*.sql). Both take batches of 500 through asyncpg over TLS, in turns of
+ten, with fsync on and the database on the disk.
 
 TALLY_BENCH_BATCHES is the number of batches in all (200).
 """
@@ -24,6 +24,7 @@ from tallystick_chassis.ids import TenantId
 from tallystick_cli.stack.temporary import Databases, running_servers
 from tallystick_contracts.message import LogKind
 from tallystick_ledger.writing.arrival import Arrival
+from tallystick_ledger.writing.lane import AHEAD
 from tallystick_ledger.writing.writer import LedgerWriter
 
 from bench.append import BARE, BATCH, BareInserts, bare_rows, batches, ledger_writer, make_tables
@@ -87,7 +88,7 @@ async def _measure(databases: Databases, ca_file: Path, logs: int, rounds: int) 
 
 
 async def append_ahead(writer: LedgerWriter, work: Sequence[list[Arrival]]) -> None:
-    """Record batches of one log in order, with two in hand."""
+    """Record batches of one log in order, with as many in hand as a lane of the worker has."""
     waiting = iter(work)
 
     async def take() -> None:
@@ -97,7 +98,7 @@ async def append_ahead(writer: LedgerWriter, work: Sequence[list[Arrival]]) -> N
                 message = "a batch was not recorded as one"
                 raise RuntimeError(message)
 
-    await asyncio.gather(take(), take())
+    await asyncio.gather(*(take() for _ in range(AHEAD)))
 
 
 async def _insert(bare: BareInserts, work: Sequence[tuple[object, ...]]) -> None:

@@ -4,7 +4,7 @@ Both take batches of 100 into the same server over TLS, in turns of ten. The lib
 finished line as the event's state) with its own primary key and notification ids, through psycopg's C implementation.
 It has two ways to insert: under a lock on its table, one batch at a time, and by a function in the database, which
 lets two go side by side. Both are measured, and the faster is the reference. The writer does all that it does in
-`append_one_log`, with two batches in hand as there.
+`append_one_log`, with as many batches in hand as there.
 
 TALLY_BENCH_BATCHES is the number of batches in all (200). The library comes with `make bench`.
 """

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -53,6 +54,8 @@ class FileHighWater:
         self._durable: dict[str, Head] = {}
         """Marks that this process knows to be on the disk; what it has only read may still be on its way there."""
         self._turn = asyncio.Lock()
+        self._reading = threading.Lock()
+        """Never held while the disk is waited for: whoever reads need not wait for who writes."""
 
     async def read(self, log_name: str) -> Head | None:
         """Return a log's mark, whichever process wrote it.
@@ -60,9 +63,8 @@ class FileHighWater:
         Raises:
             OSError: the file cannot be read. A missing one has no marks.
         """
-        async with self._turn:
-            self._refresh()
-            return self._marks.get(log_name)
+        self._refresh()
+        return self._marks.get(log_name)
 
     async def recall(self, log_name: str) -> Head | None:
         """Return what ``read`` returns: asking the file costs next to nothing."""
@@ -70,9 +72,8 @@ class FileHighWater:
 
     async def read_all(self) -> Mapping[str, Head]:
         """Return every log's mark by the log's name; raises as ``read`` does."""
-        async with self._turn:
-            self._refresh()
-            return dict(self._marks)
+        self._refresh()
+        return dict(self._marks)
 
     async def raise_to(self, marks: Mapping[str, Head]) -> None:
         """Raise marks; they are on the disk when this returns. A mark that is higher already stays.
@@ -158,6 +159,10 @@ class FileHighWater:
 
     def _refresh(self) -> None:
         """Read what was added since the last time: usually nothing, which one ``stat`` tells."""
+        with self._reading:
+            self._read_added()
+
+    def _read_added(self) -> None:
         try:
             found = self._path.stat()
         except FileNotFoundError:

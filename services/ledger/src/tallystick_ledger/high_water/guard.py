@@ -6,7 +6,7 @@ Two rules make a restore visible, whatever is killed between two steps:
   raised, durably; and whoever hands out a checkpoint raises the mark to it first.
 - Nothing is signed on a log that does not continue its mark.
 
-So a crash can leave a log a batch or two ahead of its mark, and those were shown to nobody. A log that is behind its
+So a crash can leave a log a few batches ahead of its mark, and those were shown to nobody. A log that is behind its
 mark, or beside it, has lost something that may have been shown: only a restored or edited database looks like that.
 """
 

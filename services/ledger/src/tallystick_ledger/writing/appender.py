@@ -1,16 +1,17 @@
 """Putting arrivals at the end of their log: from memory in one statement, or under the log's lock.
 
-As long as this process alone writes a log, the next batch is built while the one before it is on its way to the disk,
-and goes there in one round trip (docs/adr/0025). The database takes it only if the log still ends where we think. If it
-does not, or if we know nothing yet, the log is locked and read first. Nothing remembered here has to be right.
+As long as this process alone writes a log, a batch is built on the one before it while that is on its way to the disk,
+and sent after it in one round trip, on a connection of its own (docs/adr/0025, 0070). The database takes it only if the
+log ends where we think when its turn comes. If it does not, or if we know nothing yet, the log is locked and read
+first. Nothing remembered here has to be right.
 """
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Self
 
 import asyncpg
 
@@ -41,35 +42,54 @@ if TYPE_CHECKING:
     from tallystick_ledger.writing.batch import Batch
     from tallystick_ledger.writing.plan import Plan
 
-MOST_AT_ONCE: Final = 4
-"""Logs that one process writes to at the same moment; the others wait for a connection here, not in the database."""
+MOST_AT_ONCE: Final = 6
+"""Batches that one process sends at the same moment; the others wait for a connection here, not in the database."""
 
 _REMEMBERED: Final = 2_000  # logs; a tail takes a few kB
 
 
-@dataclass(slots=True)
-class _Line:
-    """Who waits to append to one tenant's logs of a kind, in order; ``tail`` is where they all will have left it."""
+class _Turn:
+    """One call's place in the line of those who append to a tenant's logs of a kind.
 
-    tail: Tail | None = None
-    generation: int = 0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    ``tail`` is where the call leaves the log, as far as we know: ``known`` is set as soon as there is no more to know
+    for now. ``done`` ends when this call and all before it have ended, well or not.
+    """
 
-    def remember(self, tail: Tail | None) -> None:
-        """Start again from ``tail``: what was built upon the one before will be built again."""
+    def __init__(self) -> None:
+        self.tail: Tail | None = None
+        self.known = asyncio.Event()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    def ended(cls) -> Self:
+        """Stand before the first call for a log, of which nothing is known."""
+        turn = cls()
+        turn.known.set()
+        turn.done.set_result(None)
+        return turn
+
+    def know(self, tail: Tail) -> None:
+        """Let the next call go on from ``tail``."""
         self.tail = tail
-        self.generation += 1
+        self.known.set()
+
+    def forget(self) -> None:
+        """Let the next call wait for what this one will know."""
+        self.tail = None
+        self.known.clear()
+
+    def end(self, before: _Turn) -> None:
+        """Be done as soon as the one before is."""
+        self.known.set()
+        before.done.add_done_callback(lambda _: self.done.set_result(None))
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
-    """A batch built on a tail that need not be in the database yet; ``None`` where the plan had nothing fresh."""
+class _Recorded(NamedTuple):
+    """What became of a call's arrivals; ``batch`` is ``None`` where the plan had nothing fresh."""
 
     done: Plan
     batch: Batch | None
     keys: tuple[str, ...]
-    signed_at: datetime
-    generation: int
 
 
 class Appender:
@@ -90,7 +110,7 @@ class Appender:
         self._clock = clock
         self._high_water = high_water
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
-        self._lines: dict[tuple[TenantId, LogKind], _Line] = {}
+        self._last: dict[tuple[TenantId, LogKind], _Turn] = {}
 
     async def append(
         self, tenant: TenantId, kind: LogKind, arrivals: Sequence[Arrival], taken: Collection[UUID] | None = None
@@ -103,21 +123,21 @@ class Appender:
             LedgerStateError: the tables contradict each other.
             asyncpg.UniqueViolationError: an event id stands in the log already (``entries_event_once``).
         """
-        line = self._line(tenant, kind)
-        # No await between this and the lock, which is given in order: so batches are sent in the order of building.
-        ahead = self._build_ahead(line, arrivals) if taken is None else None
+        before, turn = self._join(tenant, kind)
         try:
-            async with line.turn:
-                if ahead is not None and ahead.generation == line.generation and await self._put(ahead, tenant, kind):
-                    done, batch, keys = ahead.done, ahead.batch, ahead.keys
-                else:
-                    line.remember(None)
-                    done, batch, keys = await self._append_under_lock(line, tenant, kind, arrivals, taken)
+            try:
+                recorded = await self._append_ahead(before, turn, arrivals) if taken is None else None
+                if recorded is None:
+                    await asyncio.wait((before.done,))
+                    recorded = await self._append_under_lock(turn, tenant, kind, arrivals, taken)
+            finally:
+                turn.end(before)
+            done, batch, keys = recorded
             if batch is not None:
-                # Committed, and nobody has seen it: only below its mark may it be shown. The next batch need not wait.
+                # Committed, and nobody has seen it: only below its mark may it be shown. The next one need not wait.
                 await self._high_water.raise_to(batch.log.origin, Head(batch.size, batch.root))
         except BaseException:
-            line.remember(None)
+            turn.tail = self._last.get((tenant, kind), turn).tail = None  # whoever comes next asks the database
             raise
         return done, [] if batch is None else [Committed.of(batch, keys)]
 
@@ -127,72 +147,89 @@ class Appender:
         Raises:
             LogBusyError: another process holds the log.
         """
-        async with self._line(tenant, kind).turn, self._transaction() as connection:
+        async with self._transaction() as connection:
             _, tail = await self._read(connection, tenant, kind, feeds)
             return {feed: tail.heads[feed] for feed in feeds}
 
-    def _line(self, tenant: TenantId, kind: LogKind) -> _Line:
+    def _join(self, tenant: TenantId, kind: LogKind) -> tuple[_Turn, _Turn]:
+        """Return whoever is last in the line, and stand behind."""
         key = (tenant, kind)
-        line = self._lines.pop(key, None) or _Line()
-        self._lines[key] = line  # the newest is last
-        if len(self._lines) > _REMEMBERED:
-            oldest = next(iter(self._lines))
-            if not self._lines[oldest].turn.locked():
-                del self._lines[oldest]
-        return line
+        before = self._last.pop(key, None) or _Turn.ended()
+        turn = self._last[key] = _Turn()  # the newest is last
+        if len(self._last) > _REMEMBERED:
+            oldest = next(iter(self._last))
+            if self._last[oldest].done.done():
+                del self._last[oldest]
+        return before, turn
 
-    def _build_ahead(self, line: _Line, arrivals: Sequence[Arrival]) -> _Ahead | None:
-        tail, now = line.tail, self._clock()
-        if tail is None or not all(arrival.feed in tail.heads for arrival in arrivals):
+    async def _append_ahead(self, before: _Turn, turn: _Turn, arrivals: Sequence[Arrival]) -> _Recorded | None:
+        """Record arrivals upon what the call before leaves; ``None``: that is not known, or was not so."""
+        # Where it is known there is no await before the one for a connection, and those are given in order: so batches
+        # are sent in the order of the calls.
+        await before.known.wait()
+        tail = before.tail
+        recorded = await self._put(turn, tail, arrivals)
+        if recorded is None:
+            turn.forget()
+            await asyncio.wait((before.done,))
+            if before.tail is not tail:  # it had to be built again as well
+                recorded = await self._put(turn, before.tail, arrivals)
+        return recorded
+
+    async def _put(self, turn: _Turn, tail: Tail | None, arrivals: Sequence[Arrival]) -> _Recorded | None:
+        now = self._clock()
+        built = None if tail is None else self._build_ahead(tail, arrivals, now)
+        if tail is None or built is None:
+            return None
+        done, batch, keys = built
+        turn.know(tail.after(batch))
+        if not await self._high_water.is_reached(batch.log.origin, batch.before):
+            return None
+        try:
+            async with self._slots, _not_waiting(), raw_connection(self._duty) as connection:
+                stored = await store.append(connection, batch, signed_at=now)
+        except asyncpg.IntegrityConstraintViolationError:
+            return None  # under the lock it shows why
+        return _Recorded(done, batch, keys) if stored else None
+
+    def _build_ahead(
+        self, tail: Tail, arrivals: Sequence[Arrival], now: datetime
+    ) -> tuple[Plan, Batch, tuple[str, ...]] | None:
+        if not all(arrival.feed in tail.heads for arrival in arrivals):
             return None
         if tail.log.period is not None and tail.log.period != period_to_write(tail.log, now):
             return None  # a month has begun
         done = plan(arrivals, tail.heads)
-        if done.gaps:
-            return None  # another writer may have filled them: the database knows
-        if not done.fresh:
-            return _Ahead(done, None, (), now, line.generation)
+        if done.gaps or not done.fresh:
+            return None  # a gap may be filled by another writer, and what is known may be only in our memory
         known = self._keys.ahead(tail.log, done.fresh, now)
         if known is None:
             return None
         signers, keys = known
-        batch = _build(tail, done, now, signers)
-        line.tail = tail.after(batch)
-        return _Ahead(done, batch, keys, now, line.generation)
-
-    async def _put(self, ahead: _Ahead, tenant: TenantId, kind: LogKind) -> bool:
-        if ahead.batch is None:
-            # What is known gets its receipts again: only of a log that continues its mark, and below that.
-            if known := {arrival.feed for arrival in ahead.done.known}:
-                async with self._transaction() as connection:
-                    await self._read(connection, tenant, kind, known)
-            return True
-        if not await self._high_water.is_reached(ahead.batch.log.origin, ahead.batch.before):
-            return False
-        async with self._slots, _not_waiting(), raw_connection(self._duty) as connection:
-            return await store.append(connection, ahead.batch, signed_at=ahead.signed_at)
+        return done, _build(tail, done, now, signers), keys
 
     async def _append_under_lock(
         self,
-        line: _Line,
+        turn: _Turn,
         tenant: TenantId,
         kind: LogKind,
         arrivals: Sequence[Arrival],
         taken: Collection[UUID] | None,
-    ) -> tuple[Plan, Batch | None, tuple[str, ...]]:
+    ) -> _Recorded:
         try:
             async with self._transaction() as connection:
                 now, tail = await self._read(connection, tenant, kind, {arrival.feed for arrival in arrivals})
-                done = _refuse_nothing(plan(arrivals, tail.heads, taken))
+                done = _refuse_nothing(plan(arrivals, tail.heads, taken), tail)
                 key, signers = await self._keys.signers(connection, tail.log, done.fresh, now)
                 batch = _build(tail, done, now, signers)
                 if not await store.append(connection, batch, signed_at=now):
                     _refuse_moved(tail)
                 keys = await self._keys.chain(connection, key.public)
         except _NothingNewError as nothing:
-            return nothing.done, None, ()
-        line.remember(replace(tail, log=replace(tail.log, key=key)).after(batch))
-        return done, batch, keys
+            turn.know(nothing.tail)
+            return _Recorded(nothing.done, None, ())
+        turn.know(replace(tail, log=replace(tail.log, key=key)).after(batch))
+        return _Recorded(done, batch, keys)
 
     async def _read(
         self, connection: asyncpg.Connection, tenant: TenantId, kind: LogKind, feeds: Collection[Feed]
@@ -218,14 +255,15 @@ def _build(tail: Tail, done: Plan, now: datetime, signers: Sequence[Signer]) -> 
 class _NothingNewError(Exception):
     """Leaves the transaction, so that a log opened for nothing is not opened."""
 
-    def __init__(self, done: Plan) -> None:
+    def __init__(self, done: Plan, tail: Tail) -> None:
         self.done = done
+        self.tail = tail
         super().__init__()
 
 
-def _refuse_nothing(done: Plan) -> Plan:
+def _refuse_nothing(done: Plan, tail: Tail) -> Plan:
     if not done.fresh:
-        raise _NothingNewError(done)
+        raise _NothingNewError(done, tail)
     return done
 
 
@@ -238,5 +276,5 @@ def _refuse_moved(tail: Tail) -> NoReturn:
 async def _not_waiting() -> AsyncIterator[None]:
     try:
         yield
-    except asyncpg.LockNotAvailableError as error:
+    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError) as error:
         raise LogBusyError from error

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from tallystick_ledger.writing.writer import LedgerWriter, Outcome
 
 BATCH: Final = 500
-_AHEAD: Final = 2  # one batch on its way to the disk, one being built
+AHEAD: Final = 3
+"""Batches of one log in hand: one on its way to the disk, one at its checks, one being built."""
+
 _PATIENCE_S: Final = 0.1  # with a gap that another replica may be about to fill
 _TRIES_FOR_A_GAP: Final = 5
 _GAP_RETRY_S: Final = 0.5
@@ -141,7 +143,7 @@ class Lane:
         yield from self._waiting
 
     def _go_on(self) -> None:
-        while self._waiting and len(self._under_way) < _AHEAD:
+        while self._waiting and len(self._under_way) < AHEAD:
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
             self._under_way.append(batch)
             self._start(self._record(batch))

@@ -39,6 +39,16 @@ order by period desc nulls first, generation desc
 limit 1
 for update
 """
+# Before the row's lock: whoever has that must not wait for a batch that is on its way, for that one waits for the row.
+_WAIT_FOR_BATCHES: Final = """
+select pg_advisory_xact_lock(hashtextextended('ledger.log:' || newest.id, 0))
+from (
+    select id from ledger.logs
+    where tenant_id = $1 and kind = $2
+    order by period desc nulls first, generation desc
+    limit 1
+) as newest
+"""
 _OPEN: Final = """
 insert into ledger.logs (tenant_id, org_unit_id, id, kind, period, origin, size, head, last_recorded, opened_at)
 values ($1, $1, gen_random_uuid(), $2, $3, $4, 0, $5, $6, $7)
@@ -65,17 +75,7 @@ left join ledger.source_heads as heads
 """
 # Each value is a parameter, but for the lines: asyncpg inspects every element of an array, and a dozen arrays cost more
 # than everything else together. So hashes come as one row of bytes, and texts and numbers with line feeds between.
-# A log that has lost its newest checkpoint is not continued, also by who remembers its tail.
-_APPEND: Final = f"""
-select case
-    when $4 = 0 or exists (
-        select from ledger.checkpoints
-        where checkpoints.tenant_id = $1 and checkpoints.log_id = $2 and checkpoints.size = $4
-    )
-    then ledger.append({", ".join(f"${n}" for n in range(1, 29))})
-    else false
-end
-"""  # noqa: S608 - numbers of parameters, nothing else
+_APPEND: Final = f"select ledger.append({', '.join(f'${n}' for n in range(1, 29))})"
 _FIND: Final = """
 select
     logs.id as log_id, entries.seq, entries.source, entries.aggregate, entries.source_seq,
@@ -140,6 +140,7 @@ async def lock_log(
     """
     await connection.execute(_LIMIT_WAITING)
     while True:
+        await connection.execute(_WAIT_FOR_BATCHES, tenant, kind.value)
         row = await connection.fetchrow(_LOCK_NEWEST, tenant, kind.value)
         newest = _log(tenant, kind, row) if row is not None else None
         now = clock()
@@ -196,10 +197,11 @@ async def read_state(
 async def append(connection: asyncpg.Connection, batch: Batch, *, signed_at: datetime) -> bool:
     """Store entries, tree hashes, feeds' heads and checkpoint in one statement; the guards move the log's head.
 
-    ``False`` if the log does not end, with a checkpoint, where the batch begins; then nothing is stored.
+    ``False`` if the log has gone on otherwise, or another batch is on its way to its place; then nothing is stored.
 
     Raises:
         asyncpg.LockNotAvailableError: another transaction holds the log.
+        asyncpg.IntegrityConstraintViolationError: the log does not end, with a checkpoint, where the batch begins.
     """
     heads = {arrival.feed: arrival.source_seq for arrival in batch.arrivals}
     stored: bool = await connection.fetchval(
