@@ -110,7 +110,8 @@ chart-checkov: chart-tools ## Have checkov look at what the chart renders and at
 .PHONY: promtool
 promtool: .venv ## Fetch promtool, so that the tests of alerts and dashboards run too
 	@command -v promtool >/dev/null || [ -x .venv/promtool/usr/bin/promtool ] || { \
-	  mkdir -p .venv/promtool; cd .venv/promtool; apt-get download -q prometheus >/dev/null && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; }
+	  mkdir -p .venv/promtool; cd .venv/promtool; get="apt-get download -qq -o APT::Sandbox::User=$$(id -un) prometheus"; \
+	  { $$get 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && $$get; }; } && dpkg -x prometheus_*.deb . && rm prometheus_*.deb; }
 
 .PHONY: sight-test
 sight-test: promtool ## Compare dashboards and alerts with their code, and test every alert

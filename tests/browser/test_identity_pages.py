@@ -29,6 +29,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 expect.set_options(timeout=20_000)  # others work on the machine that tests run on
 SENDING_S = 8.0
+# Chromium notes each answer of 400 and more, and what Clear-Site-Data cleared: some of these tests are about those.
+NOTES = ("the server responded with", "Cleared data types")
 PHONE = {"width": 320, "height": 640}
 
 
@@ -56,8 +58,7 @@ async def visitor(browser: Browser, site: Site, **context: object) -> AsyncItera
     opened: BrowserContext = await browser.new_context(base_url=site.base, **context)  # type: ignore[arg-type]
     page = await opened.new_page()
     complaints: list[str] = []
-    # Chromium notes each answer of 400 and more; those are what some of these tests are about.
-    page.on("console", lambda said: None if "the server responded with" in said.text else complaints.append(said.text))
+    page.on("console", lambda said: None if any(one in said.text for one in NOTES) else complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
     await opened.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import subprocess
@@ -59,7 +60,7 @@ async def admin(migrated_databases):
 @pytest.fixture
 async def examined(migrated_databases, stack):
     """Examine a service as it is configured, with some settings changed."""
-    stack.reset_broker()
+    await asyncio.to_thread(stack.reset_broker)
     runtimes = []
 
     async def run(service=ASSESSMENT, **changes):

@@ -159,6 +159,10 @@ def test_a_gauge_that_nobody_sets_any_more_is_silent_and_an_age_grows_by_itself(
     monkeypatch.setattr(metrics, "FORGET_AFTER_S", -1.0)
     metrics.age(OUTBOX_AGE, time.time() - 100)
     metrics.gauge(DEAD_LETTERS, 1, {"messaging.consumer.group.name": "privacy"})
+    for _ in range(100):
+        if sink.points():
+            break
+        time.sleep(0.1)
     exporting.close(timeout_s=10)
     assert DEAD_LETTERS.name not in {one.metric for one in sink.points()}
     ages = [one.value for one in sink.points() if one.metric == OUTBOX_AGE.name]

@@ -49,6 +49,21 @@ async def replicas(chassis_databases):
         await one.close()
 
 
+async def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_a_window(replicas):
+    one, _ = replicas
+    right = one.now
+    one.now = right + timedelta(days=1)
+    await one.count(MINE)
+    one.now = right
+    async with one.database.transaction(Scope.for_duty(TENANT, "identity")) as tx:
+        assert [seen.count for seen in await one.limiter.peek(tx, [MINE])] == [0]
+    for seconds in (0, 60):
+        one.now = right + timedelta(seconds=seconds)
+        (spent,) = await one.count(MINE)
+        assert spent.ends_at == right + timedelta(seconds=BUDGET.window_s)
+    assert spent.count == 3
+
+
 @pytest.mark.control("AC-02")
 @pytest.mark.control("EV-61")
 async def test_two_replicas_at_once_count_every_charge_once(replicas):

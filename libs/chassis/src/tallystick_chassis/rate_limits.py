@@ -115,7 +115,11 @@ class RateLimiter:
                 index_elements=["tenant_id", "key"],
                 set_={
                     "count": case((is_over, 1), else_=func.least(rate_counters.c.count + 1, _MOST)),
-                    "ends_at": case((is_over, statement.excluded.ends_at), else_=rate_counters.c.ends_at),
+                    # Where a clock was set back, no window ends later than one that begins now.
+                    "ends_at": case(
+                        (is_over, statement.excluded.ends_at),
+                        else_=func.least(rate_counters.c.ends_at, statement.excluded.ends_at),
+                    ),
                 },
             ).returning(rate_counters.c.key, rate_counters.c.count, rate_counters.c.ends_at)
         )
@@ -137,7 +141,12 @@ class RateLimiter:
                 rate_counters.c.ends_at > now,
             )
         )
-        found = {bytes(key): (count, ends_at) for key, count, ends_at in map(tuple, rows)}
+        found = {
+            bytes(key): (count, ends_at)
+            for key, count, ends_at in map(tuple, rows)
+            # Of a clock that was far ahead: whoever counts next ends that window in time.
+            if ends_at <= now + 2 * timedelta(seconds=keyed[bytes(key)].budget.window_s)
+        }
         return [
             Spent(charge, *_of(found.get(key, (0, now)), self.limit_of(charge.budget))) for key, charge in keyed.items()
         ]

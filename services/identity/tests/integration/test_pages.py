@@ -321,8 +321,10 @@ async def test_too_many_tries_are_told_how_long_to_wait(identity_with: StartIden
         form = {"email": tenant.admin_email, "do": "mail"}
         answers = [await client.post(f"/sign-in/{tenant.slug}", data=form) for _ in range(3)]
         assert answers[2].status_code == 429
-        assert int(answers[2].headers["retry-after"]) > 60
-        assert re.search(r"Too many requests; try again later\. Try again in 1[45] minutes\.", text_of(answers[2]))
+        assert 0 < int(answers[2].headers["retry-after"]) <= 900
+        assert re.search(
+            r"Too many requests; try again later\. Try again in (a minute|1?\d minutes)\.", text_of(answers[2])
+        )
         assert f'value="{tenant.admin_email}"' in answers[2].text  # nothing has to be typed again
 
 
