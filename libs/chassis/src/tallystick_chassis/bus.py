@@ -12,6 +12,7 @@ import ssl
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -217,6 +218,32 @@ def _in_batch(headers: Mapping[str, str], batch: str, number: int) -> dict[str, 
     return {**headers, Header.BATCH_ID.value: batch, Header.BATCH_SEQUENCE.value: str(number)}
 
 
+class QuickClient(Client):
+    """The client with a quicker reader of headers: its own looks at every character of every name of every message.
+
+    Should the client one day read headers by another name, then this one is not asked, and only the speed is lost.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        pairs = (line.partition(b":") for line in raw.split(b"\r\n"))
+        return {
+            name: value.strip().decode("utf-8", "replace")
+            for before, colon, value in pairs
+            if colon and (name := _header_name(before)) is not None
+        }
+
+
+@lru_cache(maxsize=256)
+def _header_name(raw: bytes) -> str | None:
+    """Return the name, without the space around it; ``None``: it is not ASCII, or has space within."""
+    try:
+        name = raw.strip().decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    return None if any(character.isspace() for character in name) else name
+
+
 class Bus:
     """One connection to NATS, as one service's user. It connects at its first use, and again for ever."""
 
@@ -247,7 +274,7 @@ class Bus:
 
         """
         if self._client is None or self._connecting is None or self._client.is_closed:
-            self._client = Client()
+            self._client = QuickClient()
             self._connecting = asyncio.create_task(self._connect(self._client))
         if not self._connecting.done():
             await asyncio.wait({self._connecting}, timeout=_CONNECT_WAIT_S)

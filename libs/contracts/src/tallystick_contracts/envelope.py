@@ -6,6 +6,7 @@ floats, integers within ±(2^53-1), at most `MAX_EVENT_BYTES`.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated
 from uuid import UUID
 
@@ -97,6 +98,7 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
+@lru_cache(maxsize=64)  # an event's time is read with its envelope, and again for its value
 def parse_time(text: str) -> datetime:
     """Read what `format_time` wrote."""
     try:
