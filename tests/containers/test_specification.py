@@ -1,5 +1,6 @@
 """What the containers of `TALLY_STACK=containers` are, looked at without an engine."""
 
+import gc
 import os
 import re
 import ssl
@@ -85,10 +86,12 @@ def test_the_library_is_told_all_of_it_and_publishes_on_loopback_alone(specifica
         assert set(container.tmpfs) == {str(folder) for folder in each.in_memory}
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # docker-py's, which it could not connect
 def test_without_an_engine_a_sentence_says_so(monkeypatch):
     monkeypatch.setenv("DOCKER_HOST", NOWHERE)
     with pytest.raises(StackError, match="needs a Docker engine, and none answers"), container_servers():
         pytest.fail("there is no engine there")
+    gc.collect()
 
 
 @pytest.mark.skipif(
