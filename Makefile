@@ -14,6 +14,8 @@ STAMP := .venv/.synced
 MANIFESTS := pyproject.toml uv.lock cli/pyproject.toml demo/pyproject.toml \
 	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 SOURCES := $(wildcard libs/*/src services/*/src) cli/src demo/src
+# Nothing runs these where no Docker engine is, so at least their types are checked.
+SOURCES += tests/support/containers
 SQL := $(shell git ls-files -co --exclude-standard '*.sql' 2>/dev/null)
 
 # uv uses the Python named above and downloads none.
@@ -22,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## Print this list
-	@grep -hE '^[a-z.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 .PHONY: .venv
 .venv: $(STAMP) ## Make the virtual environment from uv.lock (quick the second time)
@@ -56,6 +58,18 @@ test: .venv ## Run every test (under 10 minutes)
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-liberation >/dev/null; } || \
 	  echo "Without Chromium the pages are not tested: sudo apt-get install chromium fonts-liberation" >&2
 	$(BIN)/pytest -n 2 --dist loadgroup $$(command -v chromium >/dev/null || echo --ignore=tests/browser)
+
+# Debian's package starts a server of its own when it is installed, unless told not to; the tests want the programs only.
+POSTGRES_15 ?= /usr/lib/postgresql/15/bin
+PG15_TESTS ?= libs/chassis/tests services cli/tests/stack cli/tests/cluster tests/security
+.PHONY: test-pg15
+test-pg15: .venv ## Run the tests that meet the database on Postgres 15, the oldest that is supported
+	@[ -x $(POSTGRES_15)/postgres ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  export DEBIAN_FRONTEND=noninteractive && apt-get install -y -qq postgresql-common >/dev/null && \
+	  sed -ri 's/^#?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
+	  apt-get install -y -qq --no-install-recommends postgresql-15 >/dev/null; } || { \
+	  echo "There is no Postgres 15 in $(POSTGRES_15): sudo apt-get install postgresql-15, or name its folder: make $@ POSTGRES_15=…" >&2; exit 1; }
+	TALLY_TEST_POSTGRES=$(POSTGRES_15) $(BIN)/pytest -n 2 --dist loadgroup $(PG15_TESTS)
 
 .PHONY: test-resilience
 test-resilience: .venv ## 200 rounds of SIGKILL, a minute without NATS, wiped stores, a full disk (a quarter of an hour)
@@ -120,8 +134,13 @@ sight-test: promtool ## Compare dashboards and alerts with their code, and test 
 .PHONY: images images-smoke
 images: ## Build the five images; `make images BASE_IMAGE=… IMAGE_PREFIX=… IMAGE_TAG=…`
 	deploy/docker/build
-images-smoke: ## Run the images against Postgres and NATS; says so where Docker cannot run
+images-smoke: .venv ## Do the main job with the images, Postgres and NATS in containers; says so where Docker cannot run
 	deploy/docker/smoke
+	cd tests/support && ../../$(BIN)/python -m containers.smoke
+
+.PHONY: bundle
+bundle: chart-tools ## Pack chart, images (where Docker runs), SBOMs, SQL and docs into dist/, for a place without internet
+	$(BIN)/python deploy/bundle.py
 
 .PHONY: lint
 lint: .venv ## Style, types, import contracts, event contracts, SQL

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 from _pytest.nodeid import coerce_node_id
@@ -34,10 +35,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def stack() -> Iterator[RunningServers]:
     """Postgres and NATS with every role, user, stream and durable; no service runs.
 
-    `TALLY_STACK=external` takes those that already run in `$TALLY_DIR` (`tally up --servers-only`) and leaves them so.
+    `TALLY_STACK=external` takes those that already run in `$TALLY_DIR` (`tally up --servers-only`) and leaves them so;
+    `TALLY_STACK=containers` starts images by Docker.
     """
-    with external_servers() if os.environ.get("TALLY_STACK") == "external" else running_servers() as running:
+    with _servers(os.environ.get("TALLY_STACK") or "embedded") as running:
         yield running
+
+
+def _servers(stack: str) -> AbstractContextManager[RunningServers]:
+    match stack:
+        case "embedded":
+            return running_servers()
+        case "external":
+            return external_servers()
+        case "containers":
+            from containers.running import container_servers  # noqa: PLC0415 - Docker's client, for those who use it
+
+            return container_servers()
+    pytest.fail(f"TALLY_STACK={stack} is none of embedded, external and containers")
 
 
 @pytest.fixture

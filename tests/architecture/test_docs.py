@@ -34,7 +34,7 @@ PACKAGES = (
 )
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)", re.MULTILINE)
 TALLY = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?tally ((?:[a-z]+(?:-[a-z]+)*)(?: [a-z]+(?:-[a-z]+)*)?)")
-MAKE = re.compile(r"(?:`|^)make ([a-z.]+(?:-[a-z]+)*)", re.MULTILINE)
+MAKE = re.compile(r"(?:`|^)make ([a-z0-9.]+(?:-[a-z0-9]+)*)", re.MULTILINE)
 OTHERS = re.compile(r"^ *(?:helm|kubectl) (?:.*\\\n)*.*$", re.MULTILINE)
 """Other programs' commands, in which a release may be called tally."""
 CODE = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
@@ -81,7 +81,7 @@ def test_every_relative_link_leads_somewhere(document):
 def test_every_command_and_path_it_names_is_there(document):
     code = OTHERS.sub("", "\n".join(CODE.findall(document.read_text())))
     commands = set(_commands(typer.main.get_command(app)))
-    targets = set(re.findall(r"^([a-z.-]+(?: [a-z-]+)*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9.-]+(?: [a-z0-9-]+)*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     targets = {name for line in targets for name in line.split()} | {".venv"}
     groups = {command.split()[0] for command in commands if " " in command}
     unknown = []

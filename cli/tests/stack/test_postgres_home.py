@@ -2,7 +2,7 @@ import os
 
 import pytest
 from tallystick_cli.stack import boot, control, postgres_home
-from tallystick_cli.stack.errors import StackError
+from tallystick_cli.stack.errors import ServerNotInstalledError, StackError
 from tallystick_cli.stack.layout import Layout
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must become another user")
@@ -46,4 +46,32 @@ def test_a_lost_folder_is_an_error_that_says_what_to_do(tmp_path):
     folder = postgres_home.find(layout).folder
     folder.rmdir()
     with pytest.raises(StackError, match="is gone: restore it, or remove"):
+        postgres_home.find(layout)
+
+
+def _said(folder, sentence):
+    program = folder / "postgres"
+    program.write_text(f"#!/bin/sh\necho '{sentence}'\n")
+    program.chmod(0o755)
+    return folder
+
+
+def test_another_postgres_is_taken_where_one_is_named(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(postgres_home, "everyone_reaches", lambda _folder: True)
+    named = _said(tmp_path, "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)")
+    monkeypatch.setenv("TALLY_TEST_POSTGRES", str(named))
+    home = postgres_home.find(layout)
+    assert (home.binaries, home.version()) == (named, 15)
+
+
+@pytest.mark.parametrize("sentence", ["postgres (PostgreSQL) 14.9", "something else"])
+def test_a_postgres_that_is_too_old_or_none_is_refused_before_anything_is_made(layout, tmp_path, monkeypatch, sentence):
+    monkeypatch.setenv("TALLY_TEST_POSTGRES", str(_said(tmp_path, sentence)))
+    with pytest.raises(ServerNotInstalledError, match="needs Postgres 15 or newer"):
+        postgres_home.find(layout)
+
+
+def test_a_folder_without_a_postgres_is_named(layout, tmp_path, monkeypatch):
+    monkeypatch.setenv("TALLY_TEST_POSTGRES", str(tmp_path / "nothing"))
+    with pytest.raises(ServerNotInstalledError, match=r"no Postgres runs from .*nothing"):
         postgres_home.find(layout)

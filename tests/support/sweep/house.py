@@ -236,10 +236,21 @@ def _erase(builder: Builder, admin: Visitor, ids: Ids, victim: Ids) -> Ids:
     return replace(ids, job=eventually(listed, "ordering an erasure"))
 
 
+def make_tenant(layout: Layout, slug: str) -> int:
+    """Let the operator's command make a tenant with ``admin@<slug>.example``; return its exit status."""
+    # The second tenant of a running system; `init` is for the very first.
+    return create_tenant(layout.root, command="add-tenant", slug=slug, name=slug.title(), admin=f"admin@{slug}.example")
+
+
 @contextmanager
-def open_house(layout: Layout, folder: Path) -> Iterator[House]:
+def open_house(
+    layout: Layout, folder: Path, make_tenant: Callable[[Layout, str], int] = make_tenant
+) -> Iterator[House]:
     """Make the house; everybody leaves at the end."""
     builder = Builder(layout, folder)
+    for tenant in (builder.north, builder.south):
+        made = make_tenant(layout, tenant)
+        assert made == 0, f"making the tenant {tenant} ended with {made}"
     visitors: dict[str, Visitor] = {"nobody": Visitor(builder.urls, builder.tls)}
     try:
         yield _make(builder, visitors)
@@ -249,12 +260,6 @@ def open_house(layout: Layout, folder: Path) -> Iterator[House]:
 
 
 def _make(builder: Builder, visitors: dict[str, Visitor]) -> House:
-    for tenant in (builder.north, builder.south):
-        # The second tenant of a running system; `init` is for the very first.
-        made = create_tenant(
-            builder.layout.root, command="add-tenant", slug=tenant, name=tenant.title(), admin=f"admin@{tenant}.example"
-        )
-        assert made == 0, f"making the tenant {tenant} ended with {made}"
     north, south = _north(builder, visitors), _south(builder, visitors)
     certificate = eventually(
         lambda: (

