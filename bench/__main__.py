@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.documented import write_table
+from bench.documented import number, write_table
 from bench.measure import Measure, Result
 
 MODULES: Final = (
@@ -20,11 +20,14 @@ MODULES: Final = (
     "bench.append_vs_eventsourcing",
     "bench.append_growth",
     "bench.chart_render",
+    "bench.cold_start",
     "bench.ingest",
+    "bench.installed_size",
     "bench.login",
     "bench.proofs",
     "bench.replay",
     "bench.revocation",
+    "bench.rolling_restart",
     "bench.session_check",
     "bench.telemetry_cost",
 )
@@ -75,10 +78,10 @@ def _table(results: Iterable[Result]) -> Table:
         colour = "green" if row.met else "red"
         table.add_row(
             row.name,
-            f"{row.value:,.0f}",
+            number(row.value),
             row.unit,
             row.reference,
-            f"{row.reference_value:,.0f}",
+            number(row.reference_value),
             f"{row.ratio:.2f}",
             f"{row.goal:.2f}",
             f"[{colour}]{'yes' if row.met else 'no'}[/]",

@@ -1,13 +1,16 @@
 """The chart ships the alerts and the dashboards that the code makes, and tells installations apart."""
 
 import json
+import re
 
 import pytest
-from chart.render import render, scenarios
+from chart.render import CHART, render, scenarios
 from sight.alerts import document
 from sight.dashboards import DASHBOARDS
 
 EVERYTHING = scenarios()["everything"]
+RUNBOOKS = CHART.parents[2] / "docs" / "runbooks"
+ADDRESS = "https://tallystick.dev/runbooks/"
 
 
 @pytest.mark.control("IR-01")
@@ -19,6 +22,20 @@ def test_the_rules_are_those_of_the_code_as_soon_as_there_is_telemetry(releases)
     for off in ({"telemetry": {"otlpEndpoint": ""}}, {"prometheusRule": without}):
         (rule,) = render(EVERYTHING | off).of("PrometheusRule")
         assert not [one["name"] for one in rule["spec"]["groups"] if one["name"].startswith("tallystick.")]
+
+
+@pytest.mark.control("IR-05")
+def test_every_alert_that_the_chart_ships_leads_to_its_part_of_a_runbook(releases):
+    led_to = set()
+    for group in releases["everything"].one("PrometheusRule", "")["spec"]["groups"]:
+        for rule in () if group["name"].endswith(".own") else group["rules"]:
+            page, _, part = rule["annotations"]["runbook_url"].removeprefix(ADDRESS).partition("#")
+            parts = re.split(r"^##+ (\w+)$", (RUNBOOKS / f"{page}.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+            words = {heading.lower(): text.split() for heading, text in zip(parts[1::2], parts[2::2], strict=True)}
+            assert part == rule["alert"].lower()
+            assert len(words[part]) > 20, f"too little to go by: {part}"
+            led_to.add((page, part))
+    assert sum(page == "kubernetes" for page, _ in led_to) == (RUNBOOKS / "kubernetes.md").read_text().count("\n## ")
 
 
 def test_every_dashboard_is_a_config_map_that_the_sidecar_finds(releases):

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tallystick_cli.stack import authority
 from tallystick_cli.stack.database_setup import run_sql
+from tallystick_cli.stack.layout import Layout
 from tallystick_contracts.topology import ServiceName
 
 MAIN = """
@@ -67,6 +69,24 @@ def upgrade():
 def downgrade():
     raise NotImplementedError  # migrations only go forward
 """
+HASTY = """
+import runpy
+from tallystick_chassis import process
+process.DATABASE_WAIT_S = process.WAIT_S = 0.5
+runpy.run_module("sample_service", run_name="__main__")
+"""
+NEXT_MIGRATION = """
+revision, down_revision = "0002", "0001"
+
+
+def upgrade():
+    from alembic import op
+    op.execute("comment on schema verification is 'later'")
+
+
+def downgrade():
+    raise NotImplementedError
+"""
 SERVICE = ServiceName.VERIFICATION
 
 
@@ -105,9 +125,11 @@ class Processes:
         )
         return {"PATH": os.environ["PATH"], "PYTHONPATH": str(self._package), **own}
 
-    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, hasty: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end; ``hasty`` waits for half a second where a process waits for half a minute, or for ten."""
+        program = ["-c", HASTY] if hasty else ["-m", "sample_service"]
         return subprocess.run(
-            [sys.executable, "-m", "sample_service", *command],
+            [sys.executable, *program, *command],
             env=self.environment(command[0]) | more,
             capture_output=True,
             text=True,
@@ -129,14 +151,18 @@ class Processes:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, verify=self.tls, timeout=10, trust_env=False)
 
+    def get_or_none(self, path: str) -> httpx.Response | None:
+        with contextlib.suppress(httpx.TransportError):
+            return self.get(path)
+        return None
+
     def wait_ready(self) -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
-            try:
-                if self.get("/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                time.sleep(0.1)
+            answer = self.get_or_none("/ready")
+            if answer is not None and answer.status_code == 200:
+                return
+            time.sleep(0.1)
         pytest.fail("the process did not become ready")
 
 
@@ -161,7 +187,7 @@ def test_a_process_migrates_serves_and_drains(processes):
     child = processes.start("api")
     processes.wait_ready()
     health = processes.get("/api/v1/health")
-    assert (health.status_code, "server" in health.headers) == (200, False)
+    assert (health.status_code, "server" in health.headers, "connection" in health.headers) == (200, False, False)
     assert processes.get("/certs/verify/x/proof").json()["code"] == "internal_error"
     assert processes.get("/api/v1/verification/feed/x/y").status_code == 401
 
@@ -173,6 +199,7 @@ def test_a_process_migrates_serves_and_drains(processes):
     time.sleep(0.2)
     draining = processes.get("/ready")
     assert (draining.status_code, draining.json()["failing"]) == (503, ["draining"])
+    assert draining.headers["connection"] == "close"  # so that whoever keeps connections open leaves in time
     stopped_at = time.monotonic()
     output, _ = child.communicate(timeout=10)
     running.join()
@@ -225,6 +252,63 @@ def test_a_process_says_in_its_last_words_why_it_cannot_start(processes, databas
     refused = processes.run("migrate", TALLY_MIGRATE_DSN=f"{user}@{rest}", TALLY_TERMINATION_LOG=str(said))
     assert refused.returncode == 1  # the runtime role owns nothing
     assert databases.name not in said.read_text()
+
+
+@pytest.mark.control("EN-01")
+def test_a_database_that_cannot_be_used_is_named_in_the_last_words(processes, databases, tmp_path):
+    assert processes.run("migrate").returncode == 0
+    said = tmp_path / "termination-log"
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(_another_authority(tmp_path))
+    wrong = {
+        "database_unreachable: the database does not answer (ConnectionRefusedError); see TALLY_DSN": {
+            "TALLY_DSN": f"postgresql://tally@127.0.0.1:{_free_port()}/tally"
+        },
+        "database_certificate_refused: the database's certificate is not to be trusted; see TALLY_DSN": {
+            "TALLY_CA_FILE": str(stranger)
+        },
+        "database_privilege_missing: the role may not do that in the database; see TALLY_DSN": {
+            "TALLY_DSN": databases.dsn(ServiceName.LEDGER, "app").replace(databases.name, databases.keys_name)
+        },
+    }
+    for words, settings in wrong.items():
+        refused = processes.run("api", hasty=True, TALLY_TERMINATION_LOG=str(said), **settings)
+        assert refused.returncode == 1
+        assert said.read_text() == refused.stderr.splitlines()[-1] == f"tallystick: {words}"
+    missing = processes.run("api", TALLY_DSN="", TALLY_DSN_FILE="/nowhere/dsn", TALLY_TERMINATION_LOG=str(said))
+    assert missing.returncode == 2
+    assert said.read_text().startswith("tallystick: setting TALLY_DSN")
+
+
+def _another_authority(folder: Path) -> bytes:
+    other = Layout.at(folder / "other")
+    for one in (other.secrets, other.authority):
+        one.mkdir(parents=True)
+    authority.ensure_authority(other)
+    return other.ca_file.read_bytes()
+
+
+@pytest.mark.control("EN-01")
+def test_a_schema_behind_the_code_is_named_and_gets_no_requests(processes, package, tmp_path):
+    assert processes.run("migrate").returncode == 0
+    (package / "sample_service/migrations/versions/0002_later.py").write_text(NEXT_MIGRATION)
+    said = tmp_path / "termination-log"
+    waited = processes.run("wait", hasty=True, TALLY_TERMINATION_LOG=str(said))
+    assert waited.returncode == 1
+    assert said.read_text().startswith(
+        "tallystick: schema_behind: the database is not what this release needs (migrations)"
+    )
+    child = processes.start("api")
+    deadline = time.monotonic() + 20
+    while (answer := processes.get_or_none("/ready")) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (answer.status_code, answer.json()["failing"]) == (503, ["migrations"])
+    assert processes.run("migrate").returncode == 0
+    processes.wait_ready()
+    child.send_signal(signal.SIGTERM)
+    output, _ = child.communicate(timeout=15)
+    assert '"check": "migrations"' in output
 
 
 def test_wait_ends_when_the_schema_has_come(processes):

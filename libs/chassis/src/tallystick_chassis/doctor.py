@@ -24,7 +24,7 @@ from sqlalchemy import func, select, text, tuple_
 
 from tallystick_chassis.bus import Bus, BusUnavailableError
 from tallystick_chassis.dead_letters import DeadLetterState
-from tallystick_chassis.migrate import current_revision, head_revision, known_revisions
+from tallystick_chassis.revisions import current_revision, head_revision, known_revisions
 from tallystick_chassis.self_test import findings as isolation_findings
 from tallystick_chassis.tables import dead_letters, events, feed_heads, outbox, source_cursors
 

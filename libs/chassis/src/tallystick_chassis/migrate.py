@@ -7,44 +7,29 @@ of each other. A revision calls ``op`` and the functions of ``schema.py`` and ``
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tallystick_chassis.database import connection_arguments
+from tallystick_chassis.revisions import VERSION_TABLE, migrations_folder
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy import Connection
-
-VERSION_TABLE = "alembic_version"
-
-
-class MigrationError(RuntimeError):
-    """The migrations of a package are missing or cannot be run."""
 
 
 def _scripts(package: str, folder: str) -> ScriptDirectory:
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        msg = f"package {package} has no migrations"
-        raise MigrationError(msg)
-    location = Path(spec.submodule_search_locations[0]) / folder
     config = Config()
-    config.set_main_option("script_location", str(location))
+    config.set_main_option("script_location", str(migrations_folder(package, folder)))
     config.set_main_option("path_separator", "os")
     return ScriptDirectory.from_config(config)
-
-
-def head_revision(package: str, folder: str = "migrations") -> str | None:
-    """Return the newest revision that the code knows, or ``None`` where there is none."""
-    return _scripts(package, folder).get_current_head()
 
 
 def _upgrade(connection: Connection, scripts: ScriptDirectory, service: str) -> None:
@@ -98,14 +83,3 @@ async def migrate(
             await connection.commit()
     finally:
         await engine.dispose()
-
-
-async def current_revision(connection: AsyncConnection, service: str) -> str | None:
-    """Return the revision that the service's schema has, or ``None`` before the first migration."""
-    row = (await connection.execute(text(f"select version_num from {service}.{VERSION_TABLE}"))).first()  # noqa: S608 - the service's own name, a constant
-    return None if row is None else str(row[0])
-
-
-def known_revisions(package: str, folder: str = "migrations") -> frozenset[str]:
-    """Return every revision that the code knows. A schema at one it does not know is newer than the code."""
-    return frozenset(script.revision for script in _scripts(package, folder).walk_revisions())

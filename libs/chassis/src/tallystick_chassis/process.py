@@ -35,9 +35,9 @@ from tallystick_chassis.http.session_memory import SessionMemory
 from tallystick_chassis.keystore import KeyStore
 from tallystick_chassis.metric_catalogue import EPOCH_AGE
 from tallystick_chassis.metrics import watch
-from tallystick_chassis.migrate import MigrationError, current_revision, head_revision, known_revisions, migrate
 from tallystick_chassis.otlp import OtlpSettings, start_exporting
 from tallystick_chassis.pool_watch import watch_pools
+from tallystick_chassis.revisions import MigrationError, current_revision, head_revision, known_revisions
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.self_test import SelfTestError, self_test
 from tallystick_chassis.service import Runtime
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
     from tallystick_chassis.service import Command, Service, Wiring
 
 GRACE_S = 8
+KEEP_ALIVE_S = 75
+"""How long a connection may stay idle: longer than balancers keep theirs (a minute), so that none of them sends a
+request on a connection that is just being closed here."""
 DATABASE_WAIT_S = 30.0
 WAIT_S = 600.0
 """How long `wait` waits for a database and its migrations, which may be coming up beside us."""
@@ -106,6 +109,8 @@ def run(service: Service, arguments: Sequence[str], environment: Mapping[str, st
 
 
 async def _migrate(service: Service, settings: MigrateSettings) -> int:
+    from tallystick_chassis.migrate import migrate  # noqa: PLC0415 - nothing that serves needs Alembic
+
     stop = _stop_on_signal()
     waiting = Database(settings.migrate_dsn, service.name, pool_size=1, ca_file=settings.ca_file)
     try:
@@ -248,6 +253,7 @@ async def _serve_api(service: Service, runtime: Runtime, wiring: Wiring, stop: a
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         ssl_certfile=str(settings.tls_cert_file),
         ssl_keyfile=str(settings.tls_key_file),

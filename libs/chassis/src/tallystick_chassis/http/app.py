@@ -89,7 +89,13 @@ def create_app(
         )
     check_declarations(app, service.name)
     app.state[API] = app.asgi_handler
-    app.asgi_handler = Edge(app.asgi_handler, app, authentication, settings.trusted_proxies or ())
+    app.asgi_handler = Edge(
+        app.asgi_handler,
+        app,
+        authentication,
+        settings.trusted_proxies or (),
+        is_draining=lambda: readiness.draining,
+    )
     return app
 
 

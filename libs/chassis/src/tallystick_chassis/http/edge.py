@@ -1,7 +1,8 @@
 """The edge of a service: what happens to every request before routing, and to every answer after all else.
 
 It mints the correlation id, opens the span, sets the security headers, logs one line, and turns whatever was not
-foreseen into a problem document. Under ``/api/v1`` even an unknown path asks for a session first.
+foreseen into a problem document. Under ``/api/v1`` even an unknown path asks for a session first. While the process
+drains, each answer ends its connection, so that the next request on it goes elsewhere.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ from tallystick_chassis.spans import CORRELATION_ATTRIBUTE, current_traceparent,
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from litestar import Litestar
     from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -65,7 +68,10 @@ class Edge:
         litestar: Litestar,
         authentication: Authentication,
         trusted_proxies: Networks | tuple[()] = (),
+        *,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_draining = is_draining
         self._trusted_proxies = trusted_proxies
         self._app = app
         self._litestar = litestar
@@ -92,12 +98,14 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed(message["headers"], context.correlation)
+                headers = _completed(message["headers"], context.correlation)
+                if self._is_draining():
+                    headers.append((b"connection", b"close"))
+                message["headers"] = headers
             await send(message)
 
         refusal = await self._before_routing(scope, context)
-        headers = Headers.from_scope(scope)
-        parent = headers.get("traceparent", "")
+        parent = Headers.from_scope(scope).get("traceparent", "")
         believed = context.principal is not None and context.principal.is_service and is_traceparent(parent)
         # Callers can invent methods; a span or a metric shall not bear what they invent.
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"

@@ -1,7 +1,7 @@
-"""What a passkey's answer is worth (WebAuthn Level 2, §7): pure checks over bytes, by the ``webauthn`` library.
+"""What a passkey is made for, what a browser answers, and what is kept of it.
 
 User verification is always asked for and always checked, so that a passkey is two factors: the device, and the PIN or
-biometric that opened it.
+biometric that opened it. What an answer is worth is judged in `ceremony_checks`.
 """
 
 from __future__ import annotations
@@ -10,46 +10,13 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from webauthn import verify_authentication_response, verify_registration_response
-from webauthn.helpers import (
-    decode_credential_public_key,
-    decoded_public_key_to_cryptography,
-    parse_attestation_object,
-)
-from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.exceptions import WebAuthnException
-from webauthn.helpers.structs import (
-    AttestationFormat,
-    AuthenticationCredential,
-    AuthenticatorAssertionResponse,
-    AuthenticatorAttestationResponse,
-    RegistrationCredential,
-)
-
 if TYPE_CHECKING:
     from uuid import UUID
 
 CHALLENGE_BYTES: Final = 32
-ALGORITHMS: Final = (
-    COSEAlgorithmIdentifier.ECDSA_SHA_256,
-    COSEAlgorithmIdentifier.EDDSA,
-    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
-)
+ALGORITHMS: Final = (-7, -8, -257)
+"""ECDSA with SHA-256, EdDSA, RSASSA-PKCS1-v1_5 with SHA-256 (IANA, COSE Algorithms)."""
 MAX_CREDENTIAL_ID_BYTES: Final = 1_023  # WebAuthn §4
-# Attestation is not asked for; what clients then still send is nothing, or the key's signature over itself.
-_ATTESTATIONS: Final = frozenset({AttestationFormat.NONE, AttestationFormat.PACKED})
-# What the library lets through of malformed keys and structures, besides its own errors.
-_MALFORMED: Final = (
-    WebAuthnException,
-    InvalidSignature,
-    UnsupportedAlgorithm,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,60 +62,6 @@ class NewCredential:
 def user_handle(key: bytes, tenant: UUID, person: str) -> bytes:
     """Return the 32 bytes by which authenticators know a person: they say nothing without the server's key."""
     return hmac.digest(key, b"tallystick passkey v1\x00" + tenant.bytes + person.encode(), "sha256")
-
-
-def new_credential(party: RelyingParty, attestation: Attestation, *, challenge: bytes) -> NewCredential | None:
-    """Return the credential that answers ``challenge``; ``None`` when anything about it is wrong."""
-    try:
-        if parse_attestation_object(attestation.attestation_object).fmt not in _ATTESTATIONS:
-            return None
-        verified = verify_registration_response(
-            credential=RegistrationCredential(
-                id=attestation.id,
-                raw_id=attestation.raw_id,
-                response=AuthenticatorAttestationResponse(
-                    client_data_json=attestation.client_data, attestation_object=attestation.attestation_object
-                ),
-            ),
-            expected_challenge=challenge,
-            expected_rp_id=party.id,
-            expected_origin=list(party.origins),
-            require_user_verification=True,
-            supported_pub_key_algs=list(ALGORITHMS),
-        )
-        # A key that cannot be used is found here, and not at the next sign-in.
-        decoded_public_key_to_cryptography(decode_credential_public_key(verified.credential_public_key))
-    except _MALFORMED:
-        return None
-    if verified.credential_id != attestation.raw_id or len(verified.credential_id) > MAX_CREDENTIAL_ID_BYTES:
-        return None
-    return NewCredential(verified.credential_id, verified.credential_public_key, verified.sign_count)
-
-
-def signed_count(party: RelyingParty, assertion: Assertion, *, challenge: bytes, public_key: bytes) -> int | None:
-    """Return where the authenticator's counter stands if it signed ``challenge``; ``None`` when anything is wrong."""
-    try:
-        return verify_authentication_response(
-            credential=AuthenticationCredential(
-                id=assertion.id,
-                raw_id=assertion.raw_id,
-                response=AuthenticatorAssertionResponse(
-                    client_data_json=assertion.client_data,
-                    authenticator_data=assertion.authenticator_data,
-                    signature=assertion.signature,
-                    user_handle=assertion.user_handle,
-                ),
-            ),
-            expected_challenge=challenge,
-            expected_rp_id=party.id,
-            expected_origin=list(party.origins),
-            credential_public_key=public_key,
-            # The counter is judged by ``went_back``, so that a copy of a key is told from a bad signature.
-            credential_current_sign_count=0,
-            require_user_verification=True,
-        ).new_sign_count
-    except _MALFORMED:
-        return None
 
 
 def went_back(*, stored: int, shown: int) -> bool:

@@ -19,8 +19,6 @@ from tallystick_identity.factors import passkey_store, store
 from tallystick_identity.factors.ceremonies import (
     CHALLENGE_BYTES,
     RelyingParty,
-    new_credential,
-    signed_count,
     user_handle,
     went_back,
 )
@@ -152,6 +150,8 @@ class Passkeys:
         challenge = None if factor is None else _live_challenge(tx, factor)
         if factor is None or factor.active_at is not None or factor.kind is not Kind.PASSKEY:
             return None
+        from tallystick_identity.factors.ceremony_checks import new_credential  # noqa: PLC0415 - see there
+
         made = None if challenge is None else new_credential(self.party, attestation, challenge=challenge)
         if made is None or await passkey_store.is_credential_taken(tx, made.id):
             await store.delete_factor(tx, session.person, identifier)
@@ -244,6 +244,8 @@ class Passkeys:
         handle = user_handle(self._handle_key, tx.scope.tenant, factor.person)
         if assertion.user_handle is not None and not hmac.compare_digest(assertion.user_handle, handle):
             return LoginFailure.BAD_CREDENTIAL
+        from tallystick_identity.factors.ceremony_checks import signed_count  # noqa: PLC0415 - see there
+
         count = signed_count(self.party, assertion, challenge=challenge, public_key=factor.public_key or b"")
         if count is None:
             return LoginFailure.BAD_CREDENTIAL

@@ -162,7 +162,7 @@ def creation_options(party: RelyingParty, creation: Creation) -> CreationOptions
         rp=RelyingPartyEntity(party.id, party.name),
         user=UserEntity(_text(creation.user_handle), creation.name, creation.display_name),
         challenge=_text(creation.challenge),
-        pub_key_cred_params=tuple(CredentialParameters(alg.value) for alg in ALGORITHMS),
+        pub_key_cred_params=tuple(CredentialParameters(alg) for alg in ALGORITHMS),
         exclude_credentials=tuple(CredentialDescriptor(_text(one)) for one in creation.exclude),
     )
 

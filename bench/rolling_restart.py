@@ -1,0 +1,144 @@
+"""`rolling_restart`: every process of every service replaced, one after the other, under 200 requests a second.
+
+As Kubernetes rolls a Deployment with the chart's settings: each API has two replicas behind a balancer; a new one is
+started and gets connections when it is ready, then an old one gets SIGTERM, says that it is not ready, serves on while
+it drains, and finishes what it has. Workers have one, and the new one starts first likewise. Four of five requests
+read, over connections that are kept open; the others are commands. Nothing is sent twice.
+
+What counts: requests that were answered otherwise than they should have been, or not at all, and accepted commands of
+which an event is missing in the stores or in the ledger. A run in which the load fell behind its rate is no measure.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final
+from uuid import uuid4
+
+import httpx
+import uvloop
+from tallystick_cli.stack import boot, database_setup
+from tallystick_cli.stack.child import Child
+from tallystick_cli.stack.services import DATABASE, Servers
+from tallystick_cli.stack.temporary import running_servers
+from tallystick_contracts.topology import ServiceName
+from tallystick_demo.accounts import everything_confirmed
+
+from bench.asks import Ask, asks
+from bench.fleet import Fleet, fleet
+from bench.measure import Measure, Result, result
+
+_A_SECOND: Final = 200
+_KEEPS_UP: Final = 0.95
+_SHOWN: Final = 200
+_MADE: Final = " union all ".join(
+    f"select idempotency_key, event_id from {service}.events"  # noqa: S608 - constants
+    for service in ServiceName
+)
+_RECORDED: Final = f"""
+    select idempotency_key from ({_MADE}) as made left join ledger.entries as entries using (event_id)
+    where idempotency_key is not null
+    group by idempotency_key having count(*) = count(entries.event_id)
+"""  # noqa: S608 - constants
+
+
+@dataclass
+class Told:
+    """What became of the requests: how many were sent, which went wrong and how, the keys of accepted commands."""
+
+    sent: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    accepted: list[str] = field(default_factory=list)
+
+
+def take() -> Result:
+    """Replace every process once; TALLY_BENCH_DRAIN_S says how long an API drains (10, as in the chart)."""
+    drain_s = float(os.environ.get("TALLY_BENCH_DRAIN_S", "10"))
+    with running_servers() as running, _mail(running.servers):
+        boot.fill(running.servers)
+        told, took_s = uvloop.run(_measure(running.servers, drain_s))
+        recorded = set(database_setup.run_sql(running.servers, DATABASE, [_RECORDED]).split())
+    lost = [key for key in told.accepted if key not in recorded]
+    sys.stderr.write(
+        f"{told.sent:,} requests in {took_s:.0f} s, {len(told.accepted):,} of them accepted commands, "
+        f"{len(lost)} lost; wrong: {dict(told.wrong) or 'none'}\n"
+    )
+    if told.sent < _KEEPS_UP * _A_SECOND * took_s:
+        message = f"only {told.sent / took_s:.0f} requests a second were sent: the load needs a processor of its own"
+        raise RuntimeError(message)
+    return result(
+        name="rolling_restart",
+        value=told.wrong.total() + len(lost),
+        unit="requests refused or lost",
+        reference=f"requests, {_A_SECOND} a second",
+        reference_value=told.sent,
+        goal=0.0,
+        better="lower",
+    )
+
+
+@contextlib.contextmanager
+def _mail(servers: Servers) -> Iterator[None]:
+    child = Child.start(boot.mail_program(servers))
+    try:
+        yield
+    finally:
+        child.ask_to_stop()
+        child.wait_until_stopped(5.0)
+
+
+async def _measure(servers: Servers, drain_s: float) -> tuple[Told, float]:
+    async with fleet(servers, drain_s=drain_s) as running, asks(servers.layout) as wanted:
+        told, stop = Told(), asyncio.Event()
+        loading = asyncio.create_task(_load(wanted, told, stop))
+        began = perf_counter()
+        try:
+            await _roll(running)
+        finally:
+            stop.set()
+            took_s = perf_counter() - began
+            await loading
+        await everything_confirmed(servers.layout)
+    return told, took_s
+
+
+async def _roll(running: Fleet) -> None:
+    for deployment in running.deployments:
+        for old in tuple(deployment.replicas):
+            began = perf_counter()
+            await running.replace(deployment, old)
+            sys.stderr.write(f"{deployment.name}: replaced in {perf_counter() - began:.1f} s\n")
+
+
+async def _load(wanted: Sequence[Ask], told: Told, stop: asyncio.Event) -> None:
+    """Send at a steady rate, whether or not the answers keep up."""
+    async with asyncio.TaskGroup() as group:
+        began = perf_counter()
+        for number, ask in enumerate(itertools.cycle(wanted)):
+            await asyncio.sleep(max(0.0, began + number / _A_SECOND - perf_counter()))
+            if stop.is_set():
+                return
+            group.create_task(_send(ask, told))
+
+
+async def _send(ask: Ask, told: Told) -> None:
+    told.sent += 1
+    key = f"bench-{uuid4().hex}"
+    try:
+        answer = await ask.send(key)
+    except httpx.HTTPError as error:
+        told.wrong[f"{ask.route}: {type(error).__name__}"] += 1
+        return
+    if answer.status_code != ask.status:
+        told.wrong[f"{ask.route}: {answer.status_code} {answer.text[:_SHOWN]}"] += 1
+    elif ask.body is not None:
+        told.accepted.append(key)
+
+
+MEASURE: Final = Measure("rolling_restart", take)
