@@ -4,7 +4,7 @@ The ledger's writer, as its worker runs it (`WriterJob` on the service's own NAT
 durable; the clock stops when JetStream has confirmed the receipt of the last event, and every receipt is counted
 afterwards. The reference reads the same stored messages through a durable like the ledger's: the client's own `fetch`
 of 500 and an acknowledgement for each, as the broker's administrator, whose account is the stream's own, and with the
-client as it is (the ledger's reads headers quicker: `chassis.bus.QuickClient`). Each side
+client as it is (the ledger's reads headers quicker: `chassis.quick_client`). Each side
 gets a turn of 10,000 messages, published beforehand, until the writer has had TALLY_BENCH_INGEST_S seconds (60) in all;
 what is compared is all messages by all seconds. The worker's other jobs (search index, closing of logs) do not run.
 

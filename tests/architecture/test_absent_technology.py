@@ -45,6 +45,7 @@ CALLERS = {
 CONNECTING = {"urlopen", "open_connection", "create_connection", "SMTP", "ClientSession"} | {
     "AsyncClient",
     "Client",
+    "QuickClient",  # of NATS
     "AsyncHTTPTransport",  # which follows no redirect
     "HTTPTransport",
     "from_url",  # of an object store

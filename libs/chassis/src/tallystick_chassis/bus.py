@@ -12,24 +12,24 @@ import ssl
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.js.api import Header
 from tallystick_contracts.topology import PULL_EXPIRES_S, inbox_prefix
 
 from tallystick_chassis.ids import new_id
 from tallystick_chassis.metric_catalogue import CONSUMER_LAG
 from tallystick_chassis.metrics import gauge, is_on
+from tallystick_chassis.quick_client import QuickClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from nats.aio.client import Client
     from nats.aio.msg import Msg
 
 MAX_BATCH: Final = 500
@@ -216,32 +216,6 @@ def _status(message: Msg) -> str | None:
 
 def _in_batch(headers: Mapping[str, str], batch: str, number: int) -> dict[str, str]:
     return {**headers, Header.BATCH_ID.value: batch, Header.BATCH_SEQUENCE.value: str(number)}
-
-
-class QuickClient(Client):
-    """The client with a quicker reader of headers: its own looks at every character of every name of every message.
-
-    Should the client one day read headers by another name, then this one is not asked, and only the speed is lost.
-    """
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        pairs = (line.partition(b":") for line in raw.split(b"\r\n"))
-        return {
-            name: value.strip().decode("utf-8", "replace")
-            for before, colon, value in pairs
-            if colon and (name := _header_name(before)) is not None
-        }
-
-
-@lru_cache(maxsize=256)
-def _header_name(raw: bytes) -> str | None:
-    """Return the name, without the space around it; ``None``: it is not ASCII, or has space within."""
-    try:
-        name = raw.strip().decode("ascii")
-    except UnicodeDecodeError:
-        return None
-    return None if any(character.isspace() for character in name) else name
 
 
 class Bus:

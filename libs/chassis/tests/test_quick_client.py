@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
-from tallystick_chassis.bus import QuickClient
+from tallystick_chassis.quick_client import QuickClient
 
 _PIECES = st.sampled_from([b"\r\n", b":", b" ", b"\t", b"ce-id", b"source-seq", b"\r", b"\n", b"\xff", "ä".encode()])
 
