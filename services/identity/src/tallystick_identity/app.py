@@ -90,7 +90,7 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
             csrf_key=settings.csrf_key,
         ),
         *factor_routes(database=database, factors=parts.factors, passkeys=parts.passkeys, proving=proving),
-        *passkey_routes(database=database, duty=runtime.duty, passkeys=parts.passkeys, proving=proving),
+        *passkey_routes(database=database, door=parts.door, passkeys=parts.passkeys, proving=proving),
         *sso_routes(
             duty=runtime.duty,
             single_sign_on=parts.sso.single_sign_on,

@@ -36,7 +36,7 @@ class LastAdministrator(Conflict):
 
 
 class BeyondReach(Problem):
-    """The person holds roles in units that the caller's grant does not cover; whoever gets their mail gets those."""
+    """The person holds roles in units that the caller's grant does not cover; their mail or factors guard those."""
 
     status, code, title = 403, "beyond_reach", "They hold roles where you may not give any"
 

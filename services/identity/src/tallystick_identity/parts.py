@@ -70,7 +70,13 @@ def make_parts(runtime: Runtime) -> Parts:
     sign_in = SignIn(
         sealer=runtime.sealer, sessions=sessions, blind_index_key=settings.blind_index_key, limiter=limiter
     )
-    door = FrontDoor(database=runtime.database, duty=runtime.duty, sign_in=sign_in, spray=spray)
+    door = FrontDoor(
+        database=runtime.database,
+        duty=runtime.duty,
+        sign_in=sign_in,
+        spray=spray,
+        slug_key=settings.blind_index_key,
+    )
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     factors = Factors(
         keys=runtime.keys,

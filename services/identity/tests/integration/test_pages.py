@@ -46,6 +46,14 @@ async def admins_browser(identity: Identity, tenant: Tenant) -> httpx.AsyncClien
     return browser(identity, await identity.signed_in(tenant))
 
 
+@pytest.mark.control("EV-21d")
+@pytest.mark.parametrize("name", ["no-such", "%E2%98%83", "%c3%a9", "a%0d%0aSet-Cookie:%20x=y", "x%3fy", "%2e%2e"])
+async def test_what_stands_for_a_tenant_in_an_address_does_not_reach_a_header(identity: Identity, name: str) -> None:
+    asked = await browser(identity).post(f"/sign-in/{name}", data={"email": "kim@people.example", "do": "mail"})
+    shown = name if name == "no-such" else "-"
+    assert (asked.status_code, asked.headers["location"]) == (303, f"/sign-in/{shown}/verify?sent=mail")
+
+
 @pytest.mark.control("X-01")
 async def test_staff_sign_in_by_a_code_and_enrol_an_app_without_a_script(identity: Identity) -> None:
     tenant = await identity.new_tenant()

@@ -260,6 +260,24 @@ async def test_an_administrator_resets_the_factors_of_somebody_who_lost_them(ide
     assert (await again.get("/api/v1/auth/second-factor")).json()["needed"] == "enrol"
 
 
+@pytest.mark.control("X-04")
+async def test_nobody_takes_the_factors_off_somebody_with_roles_beyond_their_reach(identity: Identity) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    north, south = await identity.new_unit(admin, "north"), await identity.new_unit(admin, "south")
+    local = await identity.new_person(admin, "local@people.example", org_unit_id=north)
+    await identity.grant(admin, local["id"], "administrator", north, subtree=True)
+    kim = await identity.new_person(admin, "kim@people.example", org_unit_id=north)
+    await identity.grant(admin, kim["id"], "auditor", south)
+    await identity.signed_in(tenant, "kim@people.example")
+    client = await identity.signed_in(tenant, "local@people.example")
+    path = f"identity/people/{kim['id']}/factors/reset"
+    refused = await identity.command(client, "POST", path, {"reason": "they say the phone is lost"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "beyond_reach")
+    assert await identity.events(tenant.id, "identity.mfa.removed") == []
+    assert (await identity.command(admin, "POST", path, {"reason": "it is lost"})).json()["removed"] == 1
+
+
 @pytest.mark.control("AC-02")
 async def test_an_administrator_unlocks_an_account_and_says_why(identity: Identity) -> None:
     tenant = await identity.new_tenant()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import RFC_4122, UUID
 
 import pytest
 from tallystick_cli.stack.database_setup import run_sql
 from tallystick_contracts.generated.authz import RateLimitExceeded
+from tallystick_identity.sign_in.domain import parse_binding
 
 if TYPE_CHECKING:
     import httpx
@@ -60,6 +62,25 @@ async def test_an_address_that_nobody_has_is_counted_alike_and_others_are_not_hi
     unknown = [_shape(await _ask(identity, tenant, "nobody@nowhere.example")) for _ in range(5)]
     assert known == unknown
     assert (await _ask(identity, tenant, "somebody@nowhere.example")).status_code == 202
+
+
+@pytest.mark.control("EV-21d")
+async def test_neither_the_cookie_nor_a_budget_tells_which_names_are_tenants(strict_identity: Identity) -> None:
+    identity = strict_identity
+    tenant = await identity.new_tenant()
+
+    async def ask(slug: str) -> tuple[int, UUID]:
+        asked = await identity.client().post("/api/v1/auth/login", json={"tenant": slug, "email": "kim@people.example"})
+        binding = parse_binding(asked.cookies["__Host-tally_login"])
+        assert binding is not None
+        return asked.status_code, binding.link.tenant
+
+    made_up = [await ask(f"no-such-tenant-{number}") for number in range(4)]
+    assert {status for status, _ in made_up} == {202}, "no budget is shared by names that are no tenants"
+    shown = [(await ask(tenant.slug))[1], *(one for _, one in made_up)]
+    assert len(set(shown)) == 5
+    assert {(one.version, one.variant) for one in shown} == {(4, RFC_4122)}
+    assert (await ask("no-such-tenant-0"))[1] == made_up[0][1], "one name has one id, as a tenant has"
 
 
 @pytest.mark.control("AC-02")

@@ -611,6 +611,22 @@ async def test_the_providers_logout_ends_a_session_that_has_shown_a_second_facto
     assert (await client.get("/api/v1/identity/me")).status_code == 401
 
 
+async def test_the_providers_logout_ends_a_session_that_has_set_a_password(
+    identity: Identity, provider: BendableProvider
+) -> None:
+    tenant, admin = await _configured(identity, provider)
+    assert (await identity.command(admin, "PUT", "identity/sign-in-policy", {"passwords": True})).status_code == 200
+    await identity.new_person(admin, "kim@people.example")
+    client = identity.client()
+    await _come_back(client, tenant, provider.authorize(await _begin(client, tenant, "?fresh=true")))
+    body = {"new_password": "correct horse battery staple"}
+    answer = await identity.command(client, "PUT", "auth/password", body)
+    assert answer.status_code == 200, answer.text
+    assert (await client.get("/api/v1/identity/me")).status_code == 200
+    assert (await _log_out(identity, tenant, provider.logout_token())).status_code == 200
+    assert (await client.get("/api/v1/identity/me")).status_code == 401
+
+
 WRONG_LOGOUTS: dict[str, dict[str, Any]] = {
     "another issuer": {"iss": "https://evil.example"},
     "for another client": {"aud": "somebody-else"},

@@ -12,7 +12,10 @@ from tallystick_chassis.http.problems import NotFound
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
 
+from tallystick_identity.errors import BeyondReach
+from tallystick_identity.org_units.commands import in_reach
 from tallystick_identity.people.store import email_index_of, find_person
+from tallystick_identity.roles.store import units_held
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -51,12 +54,19 @@ def administration_routes(*, factors: Factors, tries: Tries) -> list[ControllerR
     async def reset_factors(
         request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, data: WithReason
     ) -> Response[FactorsReset]:
-        """Remove all second factors of somebody who lost them, and end their sessions."""
+        """Remove all second factors of somebody who lost them, and end their sessions.
+
+        What guards roles is taken off by nobody who has no say where the roles are.
+        """
 
         async def run(tx: Transaction) -> FactorsReset:
             row = await find_person(tx, person_id, lock=True)
             if row is None:
                 raise NotFound
+            async with tx.whole_tenant():
+                held = await units_held(tx, row.person, now=tx.clock())
+            if not in_reach(tenant_scope, held):
+                raise BeyondReach
             return FactorsReset(row.person, await factors.reset(tx, row, reason=data.reason))
 
         return await perform(request, tenant_scope, run)

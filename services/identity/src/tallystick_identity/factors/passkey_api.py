@@ -33,18 +33,17 @@ from tallystick_identity.factors.webauthn_json import (
     request_options,
 )
 from tallystick_identity.request_edge import origin_of, scope_before_sign_in
-from tallystick_identity.sign_in.commands import NO_TENANT
-from tallystick_identity.tenants.store import tenant_by_slug
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
-    from tallystick_chassis.database import Database, DutyDatabase
+    from tallystick_chassis.database import Database
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_identity.factors.passkeys import Passkeys
     from tallystick_identity.factors.proving import Proving
     from tallystick_identity.sessions.commands import Credentials
     from tallystick_identity.sessions.domain import Session
+    from tallystick_identity.sign_in.front_door import FrontDoor
 
 TICKET_COOKIE = "__Host-tally_passkey"
 _PASSKEYS = "/api/v1/auth/passkeys/{factor_id:uuid}"
@@ -55,15 +54,13 @@ _ENROLLING: dict[str, Any] = _EARLY | {"step_up": True}
 
 
 def passkey_routes(  # noqa: C901 - a list of handlers; none of them branches much
-    *, database: Database, duty: DutyDatabase, passkeys: Passkeys, proving: Proving
+    *, database: Database, door: FrontDoor, passkeys: Passkeys, proving: Proving
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
     party = passkeys.party
 
     async def sign_in_scope(request: Request[Any, Any, Any], slug: str) -> Scope:
-        async with duty.duty() as connection:
-            tenant = await tenant_by_slug(connection, slug)
-        return scope_before_sign_in(request, tenant or NO_TENANT)
+        return scope_before_sign_in(request, await door.tenant(slug))
 
     async def require_something_to_show(tx: Transaction, session: Session) -> None:
         has_factor, is_staff = await has_factor_and_is_staff(tx, session.person, now=tx.clock())

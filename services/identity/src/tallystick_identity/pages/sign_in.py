@@ -71,6 +71,8 @@ def sign_in_pages(  # noqa: C901 - a list of handlers; none of them branches muc
     @post(_SIGN_IN, opt=_FORM, media_type=HTML, status_code=303)
     async def send_sign_in(request: Request[Any, Any, Any], tenant: str, data: SignInForm) -> Response[str]:
         """Ask for a mail, or sign in by a password."""
+        # The address comes decoded: what is no name of a tenant must not stand in a header.
+        slug = tenant if is_slug(tenant) else "-"
         try:
             if data.do == "in":
                 proof = {"tenant": tenant, "email": data.email, "password": data.password or ""}
@@ -82,7 +84,7 @@ def sign_in_pages(  # noqa: C901 - a list of handlers; none of them branches muc
             require_of_the_form(request, refusal)
             return await ways(request, tenant, email=data.email, refusal=refusal)
         sent = "?sent=reset" if data.do == "reset" else "?sent=mail"
-        return go_to(f"/sign-in/{tenant}/verify{sent}", asked)
+        return go_to(f"/sign-in/{slug}/verify{sent}", asked)
 
     @get(_VERIFY, opt=_PAGE, media_type=HTML)
     async def verify_page(

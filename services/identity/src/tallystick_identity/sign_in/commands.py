@@ -6,6 +6,7 @@ secret is made here: the worker makes it as it sends the mail.
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -47,8 +48,16 @@ if TYPE_CHECKING:
     from tallystick_identity.request_edge import Origin
     from tallystick_identity.sessions.commands import Credentials, Sessions
 
-NO_TENANT: Final = TenantId(UUID("00000000-0000-4000-8000-000000000000"))
-"""Under this id requests for tenants that do not exist are stored, until they are pruned like the others."""
+
+def nobodys_tenant(key: bytes, slug: str) -> TenantId:
+    """Return the id under which requests for a tenant that does not exist are stored, until they are pruned.
+
+    It looks like any tenant's, for it stands in the browser's cookie, and every made-up name has its own: with one id
+    for all of them the cookie, or the budgets that they share, would tell which names are tenants.
+    """
+    digest = hmac.digest(key, b"tallystick no tenant v1\x00" + slug.encode(), "sha256")
+    return TenantId(UUID(bytes=digest[:16], version=4))
+
 
 # A public key whose private half nobody knows (the base point), for work that must take its time and leaves nothing.
 _NOBODY: Final = SealedBox(PublicKey(bytes([9]) + bytes(31)))

@@ -11,7 +11,7 @@ from tallystick_chassis.http.route_limits import refuse_if_over
 from tallystick_contracts.generated.identity import MagicLinkRejection
 
 from tallystick_identity.errors import CodeNotAccepted, CodeRequired, LinkNotAccepted
-from tallystick_identity.sign_in.commands import NO_TENANT, Presented, SignedIn, SignIn
+from tallystick_identity.sign_in.commands import Presented, SignedIn, SignIn, nobodys_tenant
 from tallystick_identity.sign_in.domain import Purpose, parse_link_id
 from tallystick_identity.tenants.store import tenant_by_slug
 
@@ -25,18 +25,21 @@ if TYPE_CHECKING:
 
 
 class FrontDoor:
-    """What a person does before there is a session."""
+    """What a person does before there is a session. ``slug_key`` is 32 bytes."""
 
-    def __init__(self, *, database: Database, duty: DutyDatabase, sign_in: SignIn, spray: SprayGuard) -> None:
+    def __init__(
+        self, *, database: Database, duty: DutyDatabase, sign_in: SignIn, spray: SprayGuard, slug_key: bytes
+    ) -> None:
         self._database = database
         self._duty = duty
         self._sign_in = sign_in
         self._spray = spray
+        self._slug_key = slug_key
 
     async def tenant(self, slug: str) -> TenantId:
         """Return the tenant of that slug, or one that does not exist, for which everything takes its usual time."""
         async with self._duty.duty() as connection:
-            return await tenant_by_slug(connection, slug) or NO_TENANT
+            return await tenant_by_slug(connection, slug) or nobodys_tenant(self._slug_key, slug)
 
     async def ask(self, visit: Visit, *, slug: str, email: str, purpose: Purpose = Purpose.SIGN_IN) -> Binding:
         """Ask for a mail; return what binds it to this browser, whether anybody has the address or not.
