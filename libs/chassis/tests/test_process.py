@@ -307,7 +307,7 @@ def test_a_schema_behind_the_code_is_named_and_gets_no_requests(processes, packa
     assert processes.run("migrate").returncode == 0
     processes.wait_ready()
     child.send_signal(signal.SIGTERM)
-    output, _ = child.communicate(timeout=15)
+    output, _ = child.communicate(timeout=60)
     assert '"check": "migrations"' in output
 
 
