@@ -141,6 +141,25 @@ async def test_a_key_cannot_make_others_nor_hold_what_is_not_for_machines(identi
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/capabilities/0")
 
 
+@pytest.mark.control("AC-01")
+async def test_a_key_can_do_no_more_than_its_maker_holds_there(identity: Identity):
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    south = await identity.new_unit(admin, "south")
+    held = ["service_keys.write", "people.read"]
+    await identity.command(admin, "POST", "identity/roles", {"name": "keys", "capabilities": held})
+    maker = await identity.new_person(admin, "maker@keys.example")
+    await identity.grant(admin, maker["id"], "keys", south, subtree=True)
+    client = await identity.signed_in(tenant, "maker@keys.example")
+    wanted = {"org_unit_id": south, "capabilities": ["people.read", "privacy.manage"]}
+    refused = await new_key(identity, client, tenant, **wanted)
+    assert (refused.status_code, refused.json()["errors"]) == (
+        422,
+        [{"detail": "is not yours to give in these units", "pointer": "/capabilities/1"}],
+    )
+    assert (await new_key(identity, client, tenant, **wanted | {"capabilities": ["people.read"]})).status_code == 201
+
+
 async def test_a_key_lasts_a_year_at_most_and_reaches_units_of_its_maker(identity: Identity):
     tenant = await identity.new_tenant()
     admin = await identity.signed_in(tenant)

@@ -8,7 +8,10 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, delete, get, post
+from tallystick_chassis.http.capability import units_of
 from tallystick_chassis.http.commands import REPLAYED_HEADER, perform
+from tallystick_chassis.http.correlation import context_of
+from tallystick_chassis.http.introspection import INACTIVE
 from tallystick_chassis.http.problems import FieldError, NotFound
 from tallystick_chassis.ids import OrgUnitId, new_id, new_secret
 from tallystick_chassis.scope import Scope
@@ -25,6 +28,7 @@ from tallystick_identity.sign_in.domain import secret_hash
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
+    from tallystick_chassis.http.introspection import Introspection
     from tallystick_chassis.transaction import Transaction
 
 _KEYS = "/api/v1/identity/service-keys"
@@ -87,7 +91,7 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
         token = KeyToken(tenant_scope.tenant, key_id, new_secret())
 
         async def run(tx: Transaction) -> KeyView:
-            key = await _checked(tx, data, token)
+            key = await _checked(tx, data, token, context_of(request.scope).introspection or INACTIVE)
             await create(tx, key)
             return _view(key)
 
@@ -112,7 +116,7 @@ def service_key_routes(*, database: Database) -> list[ControllerRouterHandler]:
     return [list_keys, add_key, remove_key]
 
 
-async def _checked(tx: Transaction, data: NewKey, token: KeyToken) -> ServiceKey:
+async def _checked(tx: Transaction, data: NewKey, token: KeyToken, maker: Introspection) -> ServiceKey:
     now = tx.clock()
     invalid = [
         FieldError("cannot be held by a key", pointer=f"/capabilities/{number}")
@@ -126,6 +130,15 @@ async def _checked(tx: Transaction, data: NewKey, token: KeyToken) -> ServiceKey
     wanted = await subtree(tx, data.org_unit_id) if data.subtree else {data.org_unit_id}
     if not wanted or await find_unit(tx, data.org_unit_id) is None or not in_reach(tx.scope, wanted):
         raise UnknownReference(errors=[FieldError("is not there", pointer="/org_unit_id")])
+    # Whoever may give roles there may give anything; others give what they hold.
+    if not wanted <= units_of(maker, Capability.GRANTS_WRITE):
+        beyond = [
+            FieldError("is not yours to give in these units", pointer=f"/capabilities/{number}")
+            for number, capability in enumerate(data.capabilities)
+            if not wanted <= units_of(maker, capability)
+        ]
+        if beyond:
+            raise InvalidInput(errors=beyond)
     return ServiceKey(
         id=token.id,
         org_unit=OrgUnitId(data.org_unit_id),
