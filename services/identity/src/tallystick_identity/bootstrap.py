@@ -186,7 +186,7 @@ def _read(command: str, arguments: Sequence[str]) -> Request:
             admin_name=display_name(given.admin_name),
         )
     except InvalidEmailError as error:
-        msg = f"--admin-email {error}"
+        msg = f"--admin {error}"
         raise BootstrapError(msg) from None
     except InvalidNameError as error:
         msg = f"--name and --admin-name {error}"

@@ -65,7 +65,7 @@ class CodeRequired(NotAuthenticated):
 class CodeNotAccepted(NotAuthenticated):
     """The code is wrong, used, too old, of a factor that is not there, or tried too often: one answer for all."""
 
-    code, title = "code_not_accepted", "This code cannot be used"
+    code, title = "code_not_accepted", "This code cannot be used; look at the newest one, or ask for another"
 
 
 class PasswordNotAccepted(NotAuthenticated):
