@@ -40,7 +40,8 @@ CALLERS = {
     "tallystick_chassis/http/service_client.py": "the other services, by the addresses in the settings",
     "tallystick_ledger/high_water/objects.py": "the object store in the settings",
     "tallystick_identity/sign_in/mail.py": "the mail server in the settings",
-    "tallystick_identity/sso/fetch.py": "the OpenID provider that a tenant's administrator named, if it is public",
+    "tallystick_chassis/http/outbound.py": "what a tenant named (OpenID provider, SIEM), if it is public",
+    "tallystick_ledger/siem/syslog.py": "a tenant's SIEM, at the address that outbound.py looked up",
 }
 CONNECTING = {"urlopen", "open_connection", "create_connection", "SMTP", "ClientSession"} | {
     "AsyncClient",

@@ -126,6 +126,7 @@ FIRES: dict[str, tuple[list[dict[str, str]], str, dict[str, str]]] = {
         "2m",
         {"messaging_consumer_group_name": "privacy"},
     ),
+    "TallystickSiemBehind": ([gauge("tallystick_siem_waiting", "1001x40")], "31m", {}),
     "TallystickJobStuck": (
         [gauge("tallystick_job_age_seconds", "601x9", service_name="tallystick-ledger", tallystick_job="writer")],
         "2m",

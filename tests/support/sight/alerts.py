@@ -233,6 +233,13 @@ FLOW: Final = (
         "events that a service could not handle wait for an operator",
     ),
     Alert(
+        "TallystickSiemBehind",
+        _worst("tallystick_siem_waiting") + " > 1000",
+        "30m",
+        "warning",
+        "a SIEM has been 1,000 entries behind for half an hour",
+    ),
+    Alert(
         "TallystickJobStuck",
         "min by (service_namespace, service_name, tallystick_job) "
         '(tallystick_job_age_seconds{tallystick_job!="compact-high-water"}) > 600',

@@ -220,6 +220,11 @@ def _ledger(builder: Builder, auditor: Visitor, ids: Ids) -> Ids:
         builder.ask(
             auditor, api("PUT", "logs/{log_id}/publication"), Call(path={"log_id": ids.log}, json={"open": False})
         )
+    spare, kept = (builder.do(auditor, api("POST", "siem-destinations"), ids)["id"] for _ in range(2))
+    builder.do(auditor, api("DELETE", "siem-destinations/{destination_id}"), Ids(destination=spare))
+    ids = replace(ids, destination=kept)
+    for method, path in (("PUT", ""), ("POST", "/test"), ("POST", "/replay"), ("GET", "/dead-letters")):
+        builder.do(auditor, api(method, f"siem-destinations/{{destination_id}}{path}"), ids)
     page = builder.ask(auditor, api("GET", "logs/{log_id}/entries"), Call(path={"log_id": ids.log})).json()
     first = httpx.Response(200, text=page["entries"][0]["line"]).json()
     return replace(ids, size=exported["size"], correlation=first["event"]["correlation"], seq=0)

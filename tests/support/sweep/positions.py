@@ -64,6 +64,8 @@ WORDS: Mapping[str, str] = {
     "two_factor_values": "a text in the provider's tokens",
     "csrf_token": "a secret that is checked",
     "idempotency_key": "drawn for each form",
+    "address": "where a SIEM is",
+    "authorization": "a secret that is set",
     "starts_on": "a day",
     "expires_on": "a day",
 }
@@ -86,6 +88,7 @@ NO_LISTS_OF_THINGS: Mapping[str, str] = {
     "ledger GET /api/v1/ledger/logs/{log_id}/proofs/consistency": "hashes",
     "ledger GET /api/v1/ledger/logs/{log_id}/proofs/inclusion": "hashes",
     "ledger GET /api/v1/ledger/public-entries/{tenant}/{event_id}": "keys of the installation, for services",
+    "ledger GET /api/v1/ledger/siem-destinations/{destination_id}/dead-letters": "entries of the one asked for",
     "ledger GET /api/v1/ledger/state": "what came of each event, by an id that people do not see",
     "verification GET /api/v1/verification/state": "credentials by their public reference",
 }

@@ -43,6 +43,7 @@ class Ids:
     remediation: str = field(default_factory=_id)
     certificate: str = field(default_factory=_id)
     log: str = field(default_factory=_id)
+    destination: str = field(default_factory=_id)
     seq: int = 0
     size: int = 1
     correlation: str = field(default_factory=lambda: uuid4().hex)
@@ -399,6 +400,19 @@ LEDGER: dict[str, tuple[Recipe, ...]] = {
     f"GET {_L}/logs/{{log_id}}/proofs/inclusion": (
         Recipe(lambda ids: Call(path={"log_id": ids.log}, query={"seq": 0})),
     ),
+    f"GET {_L}/siem-destinations": (Recipe(_plain, shows="destination"),),
+    f"POST {_L}/siem-destinations": (
+        Recipe(lambda _: Call(json={"name": f"s{secrets.token_hex(4)}", "address": "https://siem.invalid/in"})),
+    ),
+    f"PUT {_L}/siem-destinations/{{destination_id}}": (
+        Recipe(_of("destination_id=destination", json=lambda _: {"paused": False})),
+    ),
+    f"DELETE {_L}/siem-destinations/{{destination_id}}": (Recipe(_of("destination_id=destination")),),
+    f"POST {_L}/siem-destinations/{{destination_id}}/replay": (
+        Recipe(_of("destination_id=destination", json=lambda ids: {"log_id": ids.log, "seq": 0})),
+    ),
+    f"POST {_L}/siem-destinations/{{destination_id}}/test": (Recipe(_of("destination_id=destination")),),
+    f"GET {_L}/siem-destinations/{{destination_id}}/dead-letters": (Recipe(_of("destination_id=destination")),),
     f"GET {_L}/public-entries/{{tenant}}/{{event_id}}": (
         Recipe(lambda ids: Call(path={"tenant": ids.tenant, "event_id": ids.event})),
     ),

@@ -19,7 +19,7 @@ from tallystick_contracts.topology import ServiceName
 
 from tallystick_cli.cluster.certificates import ensure_authority, ensure_server
 from tallystick_cli.cluster.errors import ClusterError
-from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan, purges, stores_keys
+from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan, purges, stores_keys, wraps_keys
 from tallystick_cli.stack import secret_files
 from tallystick_cli.stack.accounts import ADMIN, USERS
 from tallystick_cli.stack.nats import make_seed, public_key_of
@@ -93,7 +93,7 @@ class _Desk:
             self._role(folder, service, "purge", "purge-dsn")
         self._key(own, folder, "nats-seed", make_seed)
         self._key(own, folder, "client-secret", _password)
-        if stores_keys(service):
+        if wraps_keys(service):
             self._key(own, folder, "kek.json", _key_encryption_keys)
         if service is ServiceName.IDENTITY:
             self._key(own, folder, "session-keys.json", secret_files.make_session_keys)

@@ -70,6 +70,11 @@ def stores_keys(service: ServiceName) -> bool:
     return service in SERVICES_WITH_KEY_STORE
 
 
+def wraps_keys(service: ServiceName) -> bool:
+    """Whether the service has key-encryption keys: for its key store, the ledger for the secrets of SIEM streams."""
+    return stores_keys(service) or service is ServiceName.LEDGER
+
+
 def purges(service: ServiceName) -> bool:
     """Whether the service has a role that deletes what has expired."""
     return service in SERVICES_WITH_PURGE

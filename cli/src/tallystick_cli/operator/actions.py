@@ -176,6 +176,11 @@ def list_holds(folder: Path | None, *, tenant: str) -> int:
     return _ask_ledger(folder, "hold", "list", f"--tenant={tenant}")
 
 
+def ask_about_siem(folder: Path | None, *, arguments: tuple[str, ...]) -> int:
+    """Let the ledger do something to a tenant's SIEM destinations."""
+    return _ask_ledger(folder, "siem", *arguments)
+
+
 def rotate_checkpoint_key(folder: Path | None, *, overlap_days: float, timeout_s: float, as_json: bool) -> int:
     """Let the ledger turn to a new checkpoint key, made in the stack's secrets."""
     options = (f"--overlap-days={overlap_days}", f"--timeout-s={timeout_s}", *(("--json",) if as_json else ()))

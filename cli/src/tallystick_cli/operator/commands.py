@@ -1,27 +1,19 @@
-"""`tally up | down | status | serve | init | tenant add | trace | doctor | dlq | keys | log | hold`.
+"""`tally up | down | status | serve | init | tenant add | trace | doctor | dlq | keys | log | hold | siem`.
 
 Only typer and rich are imported here: an auditor's installation has neither servers nor services, and still lists
 these commands. `actions` and `dlq` are imported when one of them runs.
 """
 
-import importlib
 from pathlib import Path
-from types import ModuleType
-from typing import Annotated, NoReturn
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+
+from tallystick_cli.operator.running import Folder, LogsOwner, fail, run
+from tallystick_cli.operator.siem import siem
 
 _MISUSED = 2
-_OPERATOR_EXTRA_MISSING = "this needs the operator's part: pip install 'tallystick-cli[operator]'"
-
-Folder = Annotated[
-    Path | None,
-    typer.Option("--dir", help="The stack's folder; `.tally` (or $TALLY_DIR) unless told otherwise."),
-]
-
 
 NewPorts = Annotated[
     bool,
@@ -29,7 +21,6 @@ NewPorts = Annotated[
 ]
 _ROLES = ("api", "worker", "migrate")
 
-LogsOwner = Annotated[str, typer.Option("--tenant", help="A tenant's short name or id, or `platform`.")]
 OneTenant = Annotated[str | None, typer.Option("--tenant", metavar="SLUG|ID", help="Of this tenant only.")]
 EventId = Annotated[UUID, typer.Argument(help="The event's id, as `tally dlq list` prints it.")]
 OwnerService = Annotated[str, typer.Option("--service", help="The service that could not handle it, as listed.")]
@@ -76,6 +67,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
     app.add_typer(log, name="log")
     app.add_typer(hold, name="hold")
+    app.add_typer(siem, name="siem")
 
 
 def up(
@@ -85,7 +77,7 @@ def up(
     new_ports: NewPorts = False,
 ) -> None:
     """Start everything in the background and say where it is."""
-    _run("up", folder, servers_only=servers_only, new_ports=new_ports)
+    run("up", folder, servers_only=servers_only, new_ports=new_ports)
 
 
 def down(
@@ -95,7 +87,7 @@ def down(
     erase: Annotated[bool, typer.Option(help="Erase the stack's keys, database, mail and logs too, for ever.")] = False,
 ) -> None:
     """Stop everything that `tally up` started."""
-    _run("down", folder, quiet=quiet, erase=erase)
+    run("down", folder, quiet=quiet, erase=erase)
 
 
 def status(
@@ -104,7 +96,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON document.")] = False,
 ) -> None:
     """Say what runs and where, and ask each service whether it is ready. Exit status 0 when all are, else 3."""
-    _run("show_status", folder, as_json=as_json)
+    run("show_status", folder, as_json=as_json)
 
 
 def serve(
@@ -116,11 +108,11 @@ def serve(
 ) -> None:
     """Run one process of a service in the foreground, or supervise all of them."""
     if role not in _ROLES:
-        _fail(f"there is no role {role}: choose one of {', '.join(_ROLES)}", exit_status=_MISUSED)
+        fail(f"there is no role {role}: choose one of {', '.join(_ROLES)}", exit_status=_MISUSED)
     if service == "all":
-        _run("serve_all", folder, new_ports=new_ports)
+        run("serve_all", folder, new_ports=new_ports)
     else:
-        _run("serve_one", folder, service=service, role=role)
+        run("serve_one", folder, service=service, role=role)
 
 
 def openapi(
@@ -128,7 +120,7 @@ def openapi(
     folder: Folder = None,
 ) -> None:
     """Print a service's OpenAPI document: every route, what it takes, what it answers, which capability it asks for."""
-    _run("serve_one", folder, service=service, role="openapi")
+    run("serve_one", folder, service=service, role="openapi")
 
 
 def init(
@@ -138,7 +130,7 @@ def init(
     folder: Folder = None,
 ) -> None:
     """Make the first tenant and its administrator, once."""
-    _run("create_tenant", folder, command="init", slug=tenant_slug, name=name, admin=admin)
+    run("create_tenant", folder, command="init", slug=tenant_slug, name=name, admin=admin)
 
 
 @tenant.command("add")
@@ -149,7 +141,7 @@ def add_tenant(
     folder: Folder = None,
 ) -> None:
     """Make one more tenant and its administrator."""
-    _run("create_tenant", folder, command="add-tenant", slug=tenant_slug, name=name, admin=admin)
+    run("create_tenant", folder, command="add-tenant", slug=tenant_slug, name=name, admin=admin)
 
 
 def export(
@@ -161,7 +153,7 @@ def export(
 
     This is the operator's way, past every session, and leaves no entry: auditors ask the ledger itself.
     """
-    _run("export_logs", folder, tenant=tenant_slug, out=out)
+    run("export_logs", folder, tenant=tenant_slug, out=out)
 
 
 def trace(
@@ -181,7 +173,7 @@ def trace(
     service could not be asked, 3 when nothing bears the id.
     """
     arguments = {"correlation": correlation, "sources": sources or [], "html": html, "as_json": as_json}
-    _run("trace", folder, module="trace", **arguments)
+    run("trace", folder, module="trace", **arguments)
 
 
 def doctor(
@@ -203,13 +195,13 @@ def doctor(
 
     Nothing is changed. Exit status 0 when all is well, 1 when something failed, 3 when there are warnings only.
     """
-    _run("doctor", folder, module="doctor", sources=sources or [], upgrade=upgrade, as_json=as_json)
+    run("doctor", folder, module="doctor", sources=sources or [], upgrade=upgrade, as_json=as_json)
 
 
 @log.command("breaks")
 def list_breaks(folder: Folder = None, *, as_json: AsJson = False) -> None:
     """List logs that do not continue what was signed, and what goes on for them. Exit status 1 if one stands still."""
-    _run("list_breaks", folder, as_json=as_json)
+    run("list_breaks", folder, as_json=as_json)
 
 
 @log.command("succeed")
@@ -222,7 +214,7 @@ def succeed_logs(
 
     Prints the successors' names. If it is killed, give it again.
     """
-    _run("succeed_logs", folder, tenant=tenant_slug, reason=reason)
+    run("succeed_logs", folder, tenant=tenant_slug, reason=reason)
 
 
 @hold.command("place")
@@ -233,7 +225,7 @@ def place_hold(
     folder: Folder = None,
 ) -> None:
     """Keep a tenant's audit logs beyond their retention until the hold is released."""
-    _run("place_hold", folder, tenant=tenant_slug, code=code, log=log_id)
+    run("place_hold", folder, tenant=tenant_slug, code=code, log=log_id)
 
 
 @hold.command("release")
@@ -243,13 +235,13 @@ def release_hold(
     folder: Folder = None,
 ) -> None:
     """End a hold. What it alone kept is dropped within a minute if it has expired, for ever."""
-    _run("release_hold", folder, tenant=tenant_slug, hold=hold_id)
+    run("release_hold", folder, tenant=tenant_slug, hold=hold_id)
 
 
 @hold.command("list")
 def list_holds(tenant_slug: LogsOwner, folder: Folder = None) -> None:
     """List a tenant's holds."""
-    _run("list_holds", folder, tenant=tenant_slug)
+    run("list_holds", folder, tenant=tenant_slug)
 
 
 @dlq.command("list")
@@ -268,7 +260,7 @@ def list_dead_letters(
     be asked; the others are listed even so.
     """
     arguments = {"service": service, "tenant": tenant_slug, "settled": settled, "as_json": as_json}
-    _run("list_letters", folder, module="dlq", **arguments)
+    run("list_letters", folder, module="dlq", **arguments)
 
 
 @dlq.command("show")
@@ -317,19 +309,19 @@ def contain_user(
 ) -> None:
     """End every session of one person. They may sign in anew; disable them to prevent that."""
     arguments = ("user", f"--tenant={tenant_slug}", f"--person={person}")
-    _run("contain", folder, module="incident", arguments=arguments)
+    run("contain", folder, module="incident", arguments=arguments)
 
 
 @contain.command("tenant")
 def contain_tenant(tenant_slug: OfTenant, folder: Folder = None) -> None:
     """End every session in one tenant. Service keys go on: take them back one by one."""
-    _run("contain", folder, module="incident", arguments=("tenant", f"--tenant={tenant_slug}"))
+    run("contain", folder, module="incident", arguments=("tenant", f"--tenant={tenant_slug}"))
 
 
 @contain.command("all")
 def contain_all(folder: Folder = None) -> None:
     """End every session in every tenant. Killed on the way, give it again."""
-    _run("contain", folder, module="incident", arguments=("all",))
+    run("contain", folder, module="incident", arguments=("all",))
 
 
 @rotate.command("session")
@@ -344,7 +336,7 @@ def rotate_session(
 
     No session ends: tokens of the old key are believed for their five minutes.
     """
-    _run("rotate_session_key", folder, module="incident", distrust=distrust_old)
+    run("rotate_session_key", folder, module="incident", distrust=distrust_old)
 
 
 @rotate.command("credential")
@@ -353,7 +345,7 @@ def rotate_credential(folder: Folder = None) -> None:
 
     No factor, recovery code, session or name is touched. Killed, it is run again and goes on. Prints the new epoch.
     """
-    _run("rotate_credential_key", folder, module="incident")
+    run("rotate_credential_key", folder, module="incident")
 
 
 @rotate.command("checkpoint")
@@ -371,30 +363,9 @@ def rotate_checkpoint_key(
     Cut off at any moment, it goes on when it is run again. Exit status 0 when every log is signed by the new key, 3
     when some are not reached yet, 1 when it was refused.
     """
-    _run("rotate_checkpoint_key", folder, overlap_days=overlap_days, timeout_s=timeout_s, as_json=as_json)
+    run("rotate_checkpoint_key", folder, overlap_days=overlap_days, timeout_s=timeout_s, as_json=as_json)
 
 
 def _act(folder: Path | None, service: str, does: str, event_id: UUID, tenant_slug: str | None, *options: str) -> None:
     of_tenant = () if tenant_slug is None else (f"--tenant={tenant_slug}",)
-    _run("act", folder, module="dlq", service=service, arguments=(does, *of_tenant, *options, str(event_id)))
-
-
-def _run(action: str, folder: Path | None, *, module: str = "actions", **arguments: object) -> None:
-    actions = _import(module)
-    try:
-        exit_status = getattr(actions, action)(folder, **arguments)
-    except actions.StackError as error:
-        _fail(str(error), exit_status=error.exit_status)
-    raise typer.Exit(exit_status)
-
-
-def _import(module: str) -> ModuleType:
-    try:
-        return importlib.import_module(f"tallystick_cli.operator.{module}")
-    except ModuleNotFoundError:
-        _fail(_OPERATOR_EXTRA_MISSING)
-
-
-def _fail(message: str, *, exit_status: int = 1) -> NoReturn:
-    Console(stderr=True, soft_wrap=True).print(f"[red]tally:[/red] {escape(message)}", highlight=False)
-    raise typer.Exit(exit_status)
+    run("act", folder, module="dlq", service=service, arguments=(does, *of_tenant, *options, str(event_id)))

@@ -69,6 +69,11 @@ def stores_keys(named: ServiceName) -> bool:
     return named in SERVICES_WITH_KEY_STORE
 
 
+def wraps_keys(named: ServiceName) -> bool:
+    """Whether the service has key-encryption keys: for its key store, the ledger for the secrets of SIEM streams."""
+    return stores_keys(named) or named is ServiceName.LEDGER
+
+
 @dataclass(frozen=True, slots=True)
 class Servers:
     """The servers the services connect to, prepared (not necessarily running)."""
@@ -108,9 +113,10 @@ class Servers:
             "TALLY_RATE_LIMITS": _local_limits(),
         }
         if stores_keys(named):
+            environment["TALLY_KEYS_DSN"] = self._dsn(named, "app", keys_database)
+        if wraps_keys(named):
             kek = f"kek-{named}.json"
             secret_files.key_encryption_keys(layout, kek)
-            environment["TALLY_KEYS_DSN"] = self._dsn(named, "app", keys_database)
             environment["TALLY_KEK_FILE"] = str(secret_files.path_of(layout, kek))
             environment["TALLY_KEK_WATCHED"] = str(secret_files.path_of(layout, kek))
         if named is ServiceName.IDENTITY:

@@ -233,6 +233,8 @@ TALLY_NATS_SEED_FILE: nats-seed
 TALLY_CLIENT_SECRET_FILE: client-secret
 {{- if has $service (list "identity" "assessment" "privacy-worker") }}
 TALLY_KEYS_DSN_FILE: keys-dsn
+{{- end }}
+{{- if has $service (list "identity" "assessment" "ledger" "privacy-worker") }}
 TALLY_KEK_FILE: kek.json
 {{- end }}
 {{- if eq $service "identity" }}

@@ -88,6 +88,8 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "passkey_origin": "the origin of the pages that ask for passkeys; by default the public URL's",
         "sso_internal_hosts": "single sign-on providers that may have private addresses, names with commas between; "
         "one on loopback may speak plain HTTP",
+        "siem_internal_hosts": "SIEMs that may have private addresses, names with commas between",
+        "siem_ca_file": "certificates to believe SIEMs by, besides the public ones",
         "sso_ca_file": "certificates to believe single sign-on providers by, besides the public ones",
         "session_idle_minutes": "how long a session lasts without a refresh",
         "session_absolute_hours": "how long a session lasts at all",

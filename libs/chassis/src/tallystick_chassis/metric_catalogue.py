@@ -165,6 +165,14 @@ VERIFICATION_AGE: Final = _gauge(
 )
 LEDGER_FROZEN: Final = _gauge("tallystick.ledger.frozen", "{log}", "Logs that do not continue what was signed")
 LEDGER_QUARANTINED: Final = _gauge("tallystick.ledger.quarantined", "{event}", "Events that cannot be recorded")
+SIEM_BATCHES: Final = _counter(
+    "tallystick.siem.batches", "{batch}", "Batches sent to SIEMs: `taken`, `refused`, `failed`", "tallystick.outcome"
+)
+SIEM_ENTRIES: Final = _counter("tallystick.siem.entries", "{entry}", "Entries that SIEMs took")
+SIEM_DEAD_LETTERS: Final = _counter("tallystick.siem.dead_letters", "{entry}", "Entries that a SIEM refused for good")
+SIEM_WAITING: Final = _gauge(
+    "tallystick.siem.waiting", "{entry}", "Entries that the SIEM which is behind most has yet to take"
+)
 ERASURES_OPEN: Final = _gauge("tallystick.erasure.open", "{job}", "Erasures that are not complete")
 ERASURE_AGE: Final = _gauge("tallystick.erasure.age", "s", "Age of the oldest erasure that is not complete")
 PROOFS_PENDING: Final = _gauge("tallystick.proofs.pending", "{certificate}", "Public certificates without their proof")

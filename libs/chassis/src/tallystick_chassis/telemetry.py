@@ -30,11 +30,11 @@ Log = Any  # structlog's bound logger: its methods come from its configuration
 ALLOWED_FIELDS: Final = frozenset(
     """
     aggregate aggregates application attempt attempts bytes capability check client_correlation_id code command
-    confirmed consumer correlation_id count delay_s duration_ms entries epoch error event event_id event_type events
-    exit_code failing frames gap head interval_s job job_id key_id kind lag last level library limit log log_id log_name
-    logger method outcome pending port process reason receipts revision role root route rows seq service signal size
-    source source_seq span_id state status store stream stream_version subject_service table template tenant time
-    timeout_s trace_id tries type version
+    confirmed consumer correlation_id count delay_s destination duration_ms entries epoch error event event_id
+    event_type events exit_code failing frames gap head interval_s job job_id key_id kind lag last level library
+    limit log log_id log_name logger method outcome pending port process reason receipts revision role root route
+    rows seq service signal size source source_seq span_id state status store stream stream_version subject_service
+    table template tenant time timeout_s trace_id tries type version
     """.split()  # noqa: SIM905 - a list of 80 lines would be no clearer
 )
 """The fields a log line may have. None of them holds a person, an address, a name or a text that someone typed."""

@@ -7,16 +7,16 @@ import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
 from tallystick_chassis.http.csrf import origin_of
+from tallystick_chassis.http.outbound import HostNames
 from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
 
 from tallystick_identity.sessions.domain import Timeouts
 
-_HOST = re.compile(r"[a-z0-9.:-]{1,253}")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,20 +33,6 @@ class ClientHashes(dict[str, str]):
             msg = "no client, or a digest that is not 64 lower-case hexadecimal digits"
             raise ValueError(msg)
         super().__init__(given)
-
-
-class HostNames(tuple[str, ...]):
-    """Host names, given with commas between them."""
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> Self:
-        """Read the list."""
-        names = [name.strip().lower() for name in text.split(",") if name.strip()]
-        if not names or not all(_HOST.fullmatch(name) for name in names):
-            msg = "not host names with commas between them"
-            raise ValueError(msg)
-        return super().__new__(cls, names)
 
 
 class MailTls(enum.StrEnum):

@@ -6,10 +6,10 @@ from ipaddress import ip_address
 from uuid import uuid4
 
 import pytest
+from tallystick_chassis.http.outbound import HostNames, is_public
 from tallystick_chassis.ids import TenantId
-from tallystick_identity.settings import HostNames
 from tallystick_identity.sso.domain import Flow, UnknownFlowError, flow_of, is_domain, session_index, subject_index
-from tallystick_identity.sso.fetch import Fetcher, FetchError, is_public
+from tallystick_identity.sso.fetch import Fetcher, FetchError
 
 TENANT = TenantId(uuid4())
 

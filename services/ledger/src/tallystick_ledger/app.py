@@ -38,6 +38,13 @@ from tallystick_ledger.search.api import search_routes
 from tallystick_ledger.search.indexing import Indexer
 from tallystick_ledger.search.tracing import recorded
 from tallystick_ledger.settings import Settings
+from tallystick_ledger.siem.api import siem_routes
+from tallystick_ledger.siem.command import siem_command
+from tallystick_ledger.siem.parts import open_box, open_outbound
+from tallystick_ledger.siem.receivers import receivers
+from tallystick_ledger.siem.streaming import MEASURE_INTERVAL_S as SIEM_MEASURE_INTERVAL_S
+from tallystick_ledger.siem.streaming import STREAMING_INTERVAL_S, Stores, Streamer
+from tallystick_ledger.siem.streaming import count_from_nothing as count_no_batches
 from tallystick_ledger.tiles.api import tile_routes
 from tallystick_ledger.writing.api import writing_routes
 from tallystick_ledger.writing.connection import raw_transaction
@@ -85,6 +92,12 @@ def wire(runtime: Runtime) -> Wiring:
     writer_with = partial(_writer, runtime, settings, keys, guard)
     desk = HandOverDesk(writer=writer_with(AskNobody()), duty=runtime.duty)
     exports = ExportPreparer(runtime.duty)
+    outbound, box = open_outbound(settings), open_box(settings)
+    streamer = Streamer(
+        stores=Stores(runtime.database, runtime.duty, guard, runtime.clock),
+        receivers=receivers(outbound=outbound, box=box, clock=runtime.clock),
+        version=SERVICE.version,
+    )
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of, high_water=guard),
@@ -97,6 +110,7 @@ def wire(runtime: Runtime) -> Wiring:
             ),
             *tile_routes(database=runtime.database, public_url=public_url, vkey_of=vkey_of, high_water=guard),
             *writing_routes(desk),
+            *siem_routes(database=runtime.database, outbound=outbound, box=box),
         ),
         handlers=HANDLERS,
         jobs=(
@@ -109,8 +123,11 @@ def wire(runtime: Runtime) -> Wiring:
             *((Job("measure-logs", LogMeasurer(runtime.duty).step, interval_s=MEASURE_INTERVAL_S),) if is_on() else ()),
             Job("search-index", Indexer(runtime.duty).step, interval_s=_INDEXING_INTERVAL_S),
         ),
-        miss_tables=("logs",),
-        bus_jobs=lambda bus, closing: _writer_jobs(runtime, writer_with, bus, closing),
+        miss_tables=("logs", "siem_destinations"),
+        bus_jobs=lambda bus, closing: [
+            *_writer_jobs(runtime, writer_with, bus, closing),
+            *_streaming_jobs(streamer, closing),
+        ],
     )
 
 
@@ -178,6 +195,13 @@ def _writer_jobs(
     )
 
 
+def _streaming_jobs(streamer: Streamer, closing: list[Closable]) -> Sequence[Job]:
+    closing.append(streamer)
+    count_no_batches()
+    jobs = [Job("siem", streamer.step, interval_s=STREAMING_INTERVAL_S)]
+    return [*jobs, Job("measure-siem", streamer.measure, interval_s=SIEM_MEASURE_INTERVAL_S)] if is_on() else jobs
+
+
 GUARDS: Final = frozenset(
     {
         "entries.leaf_is_hash_of_line",
@@ -215,6 +239,7 @@ SERVICE = Service(
         "hold": hold,
         "log": log_command,
         "rotate-key": rotate_key,
+        "siem": siem_command,
         "trace": trace_command(recorded),
     },
     guards=GUARDS,

@@ -84,6 +84,28 @@ class NotReady(Conflict):
     code, title = "not_ready", "This export is not ready yet; try again in a moment"
 
 
+class DestinationNotFound(NotFound):
+    """No such SIEM destination for this person, or it was removed."""
+
+
+class DestinationNameTaken(Conflict):
+    """Names are what operators tell destinations apart by."""
+
+    code, title = "siem_name_taken", "A SIEM destination of this name is there already"
+
+
+class TooManyDestinations(Conflict):
+    """Each one is sent every entry."""
+
+    code, title = "too_many_siem_destinations", "The tenant has as many SIEM destinations as it may have"
+
+
+class DestinationPaused(Conflict):
+    """Nothing is sent to it, a test neither."""
+
+    code, title = "siem_paused", "This SIEM destination is paused"
+
+
 class RangeNotSatisfiable(Problem):
     """The range begins behind the file's end; ``Content-Range`` says where that is."""
 

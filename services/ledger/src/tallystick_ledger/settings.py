@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tallystick_chassis import settings
-from tallystick_chassis.settings import PublicKey, Secret, SecretKey
+from tallystick_chassis.http.outbound import HostNames
+from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
 
 
 class Settings(settings.Settings, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     one is kept after its month; what was closed under an earlier setting keeps that. ``high_water`` says
     where it stands how far each log was signed: outside the database and what is backed up and restored with it, for
     all processes of the ledger; the absolute path of a folder on a file system with locks, or ``s3://bucket/prefix``.
+    ``kek`` wraps the secrets of SIEM destinations. ``siem_internal_hosts`` are
+    SIEMs that may have private addresses, ``siem_ca_file`` authorities that are trusted for them beside public ones.
     """
 
     checkpoint_key: SecretKey
@@ -26,7 +29,10 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     ledger_origin: str
     purge_dsn: Secret | None = None
     audit_retention_months: int = 13
+    kek: KeyEncryptionKeys
     client_secret: Secret
     session_jwks_file: Path
     url_identity: str
     high_water: str
+    siem_internal_hosts: HostNames | None = None
+    siem_ca_file: Path | None = None

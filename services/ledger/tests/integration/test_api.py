@@ -24,7 +24,7 @@ from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import TenantId, new_person_ref
 from tallystick_chassis.process import make_runtime
 from tallystick_chassis.scope import Scope
-from tallystick_chassis.settings import PublicKey, Secret, SecretKey
+from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
 from tallystick_cli.audit.sources import FolderSource
 from tallystick_cli.audit.verify import verify_log
 from tallystick_contracts.generated.assessment import CredentialPublished
@@ -147,6 +147,7 @@ async def client(people: People, ledger_databases: Databases, tmp_path: Path) ->
         ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
         ledger_origin="ledger.test",
         high_water=str(tmp_path / "high-water"),
+        kek=KeyEncryptionKeys({"1": SecretKey(SEED)}),
     )
     runtime = make_runtime(SERVICE, settings)
     wiring = wire(runtime)

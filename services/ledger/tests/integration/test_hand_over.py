@@ -18,7 +18,7 @@ from tallystick_chassis.http.app import create_app
 from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.process import make_runtime
-from tallystick_chassis.settings import PublicKey, Secret, SecretKey
+from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
 from tallystick_contracts.message import LogKind
 from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.app import SERVICE, wire
@@ -84,6 +84,7 @@ async def sources(ledger_databases: Databases, tmp_path: Path) -> AsyncIterator[
         client_secret=Secret("x"),
         session_jwks_file=jwks,
         checkpoint_key=SecretKey(SEED),
+        kek=KeyEncryptionKeys({"1": SecretKey(SEED)}),
         ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
         ledger_origin="ledger.test",
         high_water=str(tmp_path / "high-water"),

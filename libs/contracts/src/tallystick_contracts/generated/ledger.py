@@ -180,6 +180,57 @@ class AuditKeyRotated(EventData, frozen=True, kw_only=True):
     both_until: str = msgspec.field(name="bothUntil", default="")
 
 
+class SiemDestinationAdded(EventData, frozen=True, kw_only=True):
+    """A SIEM gets the tenant's entries from now on."""
+
+    # P0. The destination's id.
+    destination_id: str = msgspec.field(name="destinationId", default="")
+    # P0. "https" or "syslog".
+    kind: str = ""
+    # P0. Where it is, without the path, which may hold a token.
+    host: str = ""
+    # P0. The port there.
+    port: UInt32 = 0
+    # P0. Which kinds of logs it gets: "audit", "compliance".
+    log_kinds: tuple[str, ...] = msgspec.field(name="logKinds", default=())
+    # P0. Whether it also gets what was recorded before.
+    from_beginning: bool = msgspec.field(name="fromBeginning", default=False)
+
+
+class SiemDestinationChanged(EventData, frozen=True, kw_only=True):
+    """Streaming to a SIEM was paused, or goes on."""
+
+    # P0. The destination's id.
+    destination_id: str = msgspec.field(name="destinationId", default="")
+    # P0. Whether it gets nothing until it is resumed; nothing is left out then.
+    paused: bool = False
+
+
+class ReplayedLog(Message, frozen=True, kw_only=True):
+    """A place in a log that a SIEM's stream goes on from."""
+
+    # P0. The log's id.
+    log: str = ""
+    # P0. The first entry that is sent again.
+    seq: UInt32 = 0
+
+
+class SiemDestinationReplayed(EventData, frozen=True, kw_only=True):
+    """A SIEM gets entries again that it was sent before."""
+
+    # P0. The destination's id.
+    destination_id: str = msgspec.field(name="destinationId", default="")
+    # P0. From where, in each log that goes back.
+    logs: tuple[ReplayedLog, ...] = ()
+
+
+class SiemDestinationRemoved(EventData, frozen=True, kw_only=True):
+    """A SIEM gets nothing any more, and its secret is gone."""
+
+    # P0. The destination's id.
+    destination_id: str = msgspec.field(name="destinationId", default="")
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="ledger.audit_log.closed",
@@ -443,5 +494,78 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "both_until": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="ledger.siem_destination.added",
+        version=1,
+        service="ledger",
+        aggregate="siem_destination",
+        verb="added",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=1,
+        ocsf_status="Success",
+        summary="A SIEM gets the tenant's entries from now on.",
+        struct=SiemDestinationAdded,
+        pii=MappingProxyType(
+            {
+                "destination_id": PiiClass.P0,
+                "kind": PiiClass.P0,
+                "host": PiiClass.P0,
+                "port": PiiClass.P0,
+                "log_kinds": PiiClass.P0,
+                "from_beginning": PiiClass.P0,
+            }
+        ),
+    ),
+    EventType(
+        type="ledger.siem_destination.changed",
+        version=1,
+        service="ledger",
+        aggregate="siem_destination",
+        verb="changed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="Success",
+        summary="Streaming to a SIEM was paused, or goes on.",
+        struct=SiemDestinationChanged,
+        pii=MappingProxyType({"destination_id": PiiClass.P0, "paused": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.siem_destination.replayed",
+        version=1,
+        service="ledger",
+        aggregate="siem_destination",
+        verb="replayed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=6005,
+        ocsf_activity=4,
+        ocsf_status="Success",
+        summary="A SIEM gets entries again that it was sent before.",
+        struct=SiemDestinationReplayed,
+        pii=MappingProxyType({"destination_id": PiiClass.P0, "logs.log": PiiClass.P0, "logs.seq": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.siem_destination.removed",
+        version=1,
+        service="ledger",
+        aggregate="siem_destination",
+        verb="removed",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=4,
+        ocsf_status="Success",
+        summary="A SIEM gets nothing any more, and its secret is gone.",
+        struct=SiemDestinationRemoved,
+        pii=MappingProxyType({"destination_id": PiiClass.P0}),
     ),
 )
