@@ -132,7 +132,13 @@ def make_parts(runtime: Runtime) -> Parts:
             handle_key=settings.blind_index_key,
         ),
         sso=make_sso_parts(
-            runtime, settings=settings, keys=runtime.keys, people=people, sessions=sessions, tries=tries
+            runtime,
+            settings=settings,
+            keys=runtime.keys,
+            people=people,
+            factors=factors,
+            sessions=sessions,
+            tries=tries,
         ),
         tries=tries,
     )

@@ -110,6 +110,27 @@ async def test_somebody_new_gets_an_account_by_the_policy_and_comes_back_as_the_
 
 
 @pytest.mark.control("X-06")
+async def test_what_was_enrolled_before_the_first_sign_in_by_the_provider_opens_nothing_afterwards(
+    identity: Identity, provider: BendableProvider
+) -> None:
+    tenant, admin = await _configured(identity, provider)
+    kim = await identity.new_person(admin, "kim@people.example")
+    await identity.grant(admin, kim["id"], "grader", str(tenant.id))
+    before = await identity.signed_in(tenant, "kim@people.example")
+    assert len((await before.get("/api/v1/auth/second-factor")).json()["factors"]) == 1
+    client, back = await _sign_in(identity, provider, tenant)
+    assert back.status_code == 200, back.text
+    assert (await before.get("/api/v1/identity/me")).status_code == 401
+    (removed,) = await identity.events(tenant.id, "identity.mfa.removed")
+    assert removed.data.person == kim["person"]  # type: ignore[attr-defined]
+    assert (await client.get("/api/v1/auth/second-factor")).json() == {
+        "needed": "enrol",
+        "factors": [],
+        "recovery_codes_left": 0,
+    }
+
+
+@pytest.mark.control("X-06")
 async def test_somebody_who_is_known_by_their_verified_address_is_linked(
     identity: Identity, provider: BendableProvider
 ) -> None:

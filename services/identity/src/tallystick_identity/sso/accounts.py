@@ -9,6 +9,7 @@ from tallystick_chassis.transaction import EventDraft
 from tallystick_contracts.generated.identity import LoginFailure, SsoLinked, SsoUnlinked
 
 from tallystick_identity.errors import EmailTaken, LastAdministrator
+from tallystick_identity.passwords.store import erase_password
 from tallystick_identity.people.commands import Newcomer
 from tallystick_identity.people.domain import InvalidEmailError, InvalidNameError, display_name, email_address
 from tallystick_identity.people.store import find_by_email, find_by_ref
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
     from tallystick_contracts.generated.identity import SessionEnd
 
+    from tallystick_identity.factors.commands import Factors
     from tallystick_identity.people.commands import People
     from tallystick_identity.people.store import PersonRow
     from tallystick_identity.sso.domain import Claims, Provider, RoleRule
@@ -44,8 +46,9 @@ class AnswerRefused(Exception):
 class Accounts:
     """The commands, with what they need; each runs in its caller's transaction. ``index_key`` is 32 bytes."""
 
-    def __init__(self, *, people: People, sealer: Sealer, index_key: bytes) -> None:
+    def __init__(self, *, people: People, factors: Factors, sealer: Sealer, index_key: bytes) -> None:
         self._people = people
+        self._factors = factors
         self._sealer = sealer
         self._index_key = index_key
 
@@ -65,7 +68,7 @@ class Accounts:
         # The address decides once, at the first sign-in; afterwards it is the subject alone.
         if not is_vouched_for(claims, provider.domains):
             raise AnswerRefused("domain", LoginFailure.UNKNOWN_PERSON)  # noqa: EM101 - a fixed word
-        person = await self._by_address(tx, provider, claims)
+        person, is_new = await self._by_address(tx, provider, claims)
         if await store.has_identity(tx, person.person, issuer=provider.issuer):
             # Somebody else got the address at the provider: the account is not theirs.
             raise AnswerRefused("subject_changed")  # noqa: EM101 - a fixed word
@@ -74,7 +77,7 @@ class Accounts:
             tx, identity, issuer=provider.issuer, subject_index=index, person=person.person, now=tx.clock()
         )
         await self._record_link(tx, person, identity, provider, claims, index)
-        return person, identity
+        return person if is_new else await self._begin_anew(tx, person), identity
 
     async def give_roles(self, tx: Transaction, provider: Provider, claims: Claims, person: PersonRow) -> None:
         """Make the person's grants by claims those that the claims give now; grants by people stay as they are.
@@ -119,7 +122,14 @@ class Accounts:
             await self._people.end_sessions(tx, person, reason=reason)
         return len(removed)
 
-    async def _by_address(self, tx: Transaction, provider: Provider, claims: Claims) -> PersonRow:
+    async def _begin_anew(self, tx: Transaction, person: PersonRow) -> PersonRow:
+        """Take off whatever was enrolled before: who made the account, or changed its address, may have enrolled it."""
+        await self._factors.reset(tx, person, reason="the first sign-in by the provider")
+        await erase_password(tx, person.person)
+        return await find_by_ref(tx, person.person) or person
+
+    async def _by_address(self, tx: Transaction, provider: Provider, claims: Claims) -> tuple[PersonRow, bool]:
+        """Return who has the address, and whether they have been made just now."""
         try:
             email = email_address(claims.email or "")
         except InvalidEmailError:
@@ -127,7 +137,7 @@ class Accounts:
         index = self._people.email_index(tx, email)
         person = await find_by_email(tx, index)
         if person is not None:
-            return person
+            return person, False
         if not provider.creates_accounts:
             raise AnswerRefused("unknown", LoginFailure.UNKNOWN_PERSON)  # noqa: EM101 - a fixed word
         try:
@@ -143,7 +153,7 @@ class Accounts:
         if made is None:
             msg = "a person who was just created is not there"
             raise RuntimeError(msg)
-        return made
+        return made, True
 
     async def _record_link(  # noqa: PLR0917 - one event's whole content
         self, tx: Transaction, person: PersonRow, identity: UUID, provider: Provider, claims: Claims, index: bytes

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tallystick_chassis.keystore import KeyStore
     from tallystick_chassis.service import Runtime
 
+    from tallystick_identity.factors.commands import Factors
     from tallystick_identity.people.commands import People
     from tallystick_identity.sessions.commands import Sessions
     from tallystick_identity.settings import IdentitySettings
@@ -38,13 +39,14 @@ def make_sso_parts(
     settings: IdentitySettings,
     keys: KeyStore,
     people: People,
+    factors: Factors,
     sessions: Sessions,
     tries: Tries,
 ) -> SsoParts:
     """Return the parts of one running process."""
     fetcher = Fetcher(internal_hosts=settings.sso_internal_hosts or (), ca_file=settings.sso_ca_file)
     directory = Directory(fetcher=fetcher, clock=runtime.clock)
-    accounts = Accounts(people=people, sealer=runtime.sealer, index_key=settings.blind_index_key)
+    accounts = Accounts(people=people, factors=factors, sealer=runtime.sealer, index_key=settings.blind_index_key)
     secrets = Secrets(keys)
     return SsoParts(
         directory=directory,
