@@ -93,8 +93,8 @@ def test_what_docker_may_see_has_all_that_is_copied(tilt):
 
 
 def _matches(path, pattern):
-    regex = re.escape(pattern).replace(r"\*", "[^/]*")
-    return re.fullmatch(f"{regex}(/.*)?", path)
+    assert "*" not in pattern  # see the file's first line
+    return path == pattern or path.startswith(f"{pattern}/")
 
 
 def test_a_live_update_puts_each_package_where_the_image_has_it_and_falls_back_first(tilt):

@@ -14,9 +14,10 @@ _STRANGERS = {
     "assessment": ("/api/v1/assessment/evaluations", http.client.UNAUTHORIZED),
     "ledger": ("/api/v1/ledger/logs", http.client.UNAUTHORIZED),
     "privacy-worker": ("/api/v1/compliance/erasures", http.client.UNAUTHORIZED),
-    "verification": ("/certs/verify/made-up-by-helm-test", http.client.NOT_FOUND),
+    "verification": ("/certs/verify/made-up-by-helm-test", http.client.OK),
 }
 """What a stranger asks of each service, and what it must answer."""
+_NO_CERTIFICATE = "cannot_be_confirmed"
 
 
 def wrong_with(urls: Mapping[str, str], ca_file: Path, session_keys: Path) -> list[str]:
@@ -32,9 +33,11 @@ def _wrong_with(service: str, url: str, context: ssl.SSLContext, session_keys: P
             yield f"{service} is not ready (HTTP {status}): {body[:200].decode(errors='replace')}"
             return
         path, expected = _STRANGERS[service]
-        status, _ = _get(url, path, context)
+        status, body = _get(url, path, context)
         if status != expected:
             yield f"{service} answers a stranger's GET {path} with HTTP {status} instead of {expected}"
+        elif service == "verification" and msgspec.json.decode(body)["status"] != _NO_CERTIFICATE:
+            yield f"verification does not say of a made-up certificate that it {_NO_CERTIFICATE.replace('_', ' ')}"
         if service == "identity":
             _, body = _get(url, "/.well-known/jwks.json", context)
             if _key_ids(body) != _key_ids(session_keys.read_bytes()):
