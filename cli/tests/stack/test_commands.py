@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 import typer
-from tallystick_cli.operator import commands
+from tallystick_cli.operator import commands, running
 from tallystick_cli.stack import boot
 from typer.testing import CliRunner
 
@@ -62,7 +62,7 @@ def test_without_the_operators_part_a_command_says_what_to_install(tmp_path, mon
     def missing(name):
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(commands.importlib, "import_module", missing)
+    monkeypatch.setattr(running.importlib, "import_module", missing)
     result = runner.invoke(app, ["up", "--dir", str(tmp_path)])
     assert result.exit_code == 1
     assert "pip install 'tallystick-cli[operator]'" in result.stderr
