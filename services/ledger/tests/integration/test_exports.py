@@ -17,15 +17,15 @@ from tallystick_ledger.exports.preparing import ExportPreparer
 from tallystick_ledger.exports.ranges import Span, wanted
 from tallystick_ledger.reading.store import get_log
 
-from .test_api import AUDITOR, BASE, client, filled, people, without_correlation
+from .asking import AUDITOR, BASE, client, filled, people, without_correlation
 
 if TYPE_CHECKING:
     import asyncpg
     import httpx
     from tallystick_chassis.database import Database, DutyDatabase
 
+    from .asking import Filled, People
     from .conftest import LedgerReader, SettableClock
-    from .test_api import Filled, People
 
 __all__ = ["client", "filled", "people"]  # fixtures
 

@@ -9,13 +9,13 @@ import pytest
 from tallystick_chassis.ids import TenantId
 from tallystick_ledger.siem import commands
 
-from .test_api import AUDITOR, BASE, client, filled, people
+from .asking import AUDITOR, BASE, client, filled, people
 
 if TYPE_CHECKING:
     import asyncpg
     import httpx
 
-    from .test_api import Filled, People
+    from .asking import Filled, People
 
 __all__ = ["client", "filled", "people"]  # fixtures
 

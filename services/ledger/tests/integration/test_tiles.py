@@ -27,7 +27,7 @@ from tallystick_tlog import (
     verify_inclusion,
 )
 
-from .test_api import AUDITOR, BASE, L, client, filled, people, without_correlation
+from .asking import AUDITOR, BASE, L, client, filled, people, without_correlation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     import httpx
     from tallystick_ledger.writing.writer import LedgerWriter
 
+    from .asking import Filled, People
     from .conftest import FakeSource, LedgerReader
-    from .test_api import Filled, People
 
 __all__ = ["client", "filled", "people"]  # fixtures
 
