@@ -13,8 +13,8 @@ TALLY_BENCH_INGEST_TURN is the number of messages in a turn.
 
 import os
 import ssl
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from time import perf_counter
 from typing import Final
@@ -24,7 +24,7 @@ import uvloop
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from tallystick_chassis.bus import MAX_BATCH, Bus, BusMessage, Pull
+from tallystick_chassis.bus import MAX_BATCH, Bus, BusMessage
 from tallystick_chassis.ids import TenantId
 from tallystick_cli.stack.accounts import ADMIN
 from tallystick_cli.stack.temporary import Databases, RunningServers, running_servers
@@ -131,9 +131,78 @@ def take() -> Result:
 async def _measure(
     servers: RunningServers, databases: Databases, turn: int, seconds: float
 ) -> tuple[int, float, float]:
-    await make_tables(databases, servers.ca_file)
-    tenant = TenantId(uuid4())
     messages, writer_s, bare_s = 0, 0.0, 0.0
+    async with turns_of(servers, databases, turn) as turns:
+        number = -1  # the first turn warms up
+        while number < 1 or writer_s < seconds:
+            await turns.publish()
+            ingested_s = await turns.ingest()
+            pulled_s = await turns.pull_and_ack()
+            await turns.forget()
+            if number >= 0:
+                messages, writer_s, bare_s = messages + turn, writer_s + ingested_s, bare_s + pulled_s
+            number += 1
+    return messages, writer_s, bare_s
+
+
+class Turns:
+    """Both sides of the measure, and what each needs; ``count`` messages a turn."""
+
+    def __init__(
+        self, broker: _Broker, job: WriterJob, confirmed: _Receipts, bare: JetStreamContext.PullSubscription, count: int
+    ) -> None:
+        self.count = count
+        self._broker = broker
+        self._job = job
+        self._confirmed = confirmed
+        self._bare = bare
+        self._receipts = broker.source.pull(stream=RECEIPT_STREAM, durable=f"rcpt-{_SOURCE}")
+        self._tenant = TenantId(uuid4())
+        self._published = 0
+
+    async def publish(self) -> None:
+        """Publish the messages of a turn."""
+        first, self._published = self._published + 1, self._published + self.count
+        await self._broker.publish([arrival(self._tenant, first + n) for n in range(self.count)])
+
+    async def ingest(self) -> float:
+        """Return the seconds until the last receipt is confirmed; fail unless there is one for every event."""
+        begin = perf_counter()
+        while await self._job.step():
+            pass
+        taken_s = self._confirmed.confirmed_at - begin
+        proved: set[str] = set()
+        while len(proved) < self.count:
+            deliveries = await self._receipts.fetch(MAX_BATCH, _WAIT_S)
+            if not deliveries:
+                message = f"{self.count - len(proved)} of {self.count} events have no receipt"
+                raise RuntimeError(message)
+            for delivery in deliveries:
+                proved.update(event.id for event in Receipt.from_json(delivery.payload).events)
+                await delivery.ack()
+        return taken_s
+
+    async def pull_and_ack(self) -> float:
+        """Return the seconds that the client takes for the same messages."""
+        begin = perf_counter()
+        seen = 0
+        while seen < self.count:
+            messages = await self._bare.fetch(MAX_BATCH, timeout=_WAIT_S)
+            for message in messages:
+                await message.ack()
+            seen += len(messages)
+        await self._broker.admin.flush()  # the last acknowledgements have left
+        return perf_counter() - begin
+
+    async def forget(self) -> None:
+        """Drop the turn's messages."""
+        await self._broker.forget()
+
+
+@asynccontextmanager
+async def turns_of(servers: RunningServers, databases: Databases, count: int) -> AsyncIterator[Turns]:
+    """Make the tables, and connect both sides."""
+    await make_tables(databases, servers.ca_file)
     async with AsyncExitStack() as closing:
         writer = await closing.enter_async_context(ledger_writer(databases, servers.ca_file))
         broker = await _Broker.at(servers, closing)
@@ -142,50 +211,8 @@ async def _measure(
         job = WriterJob(writer=writer, source=pull, receipts=confirmed)
         closing.push_async_callback(pull.close)
         closing.push_async_callback(job.close)
-        receipts = broker.source.pull(stream=RECEIPT_STREAM, durable=f"rcpt-{_SOURCE}")
         bare = await broker.streams.pull_subscribe_bind(durable=_REFERENCE.name, stream=EVENT_STREAM)
-        number = -1  # the first turn warms up
-        while number < 1 or writer_s < seconds:
-            first = (number + 1) * turn + 1
-            await broker.publish([arrival(tenant, first + n) for n in range(turn)])
-            ingested_s = await _ingest(job, confirmed, receipts, turn)
-            pulled_s = await _pull_and_ack(bare, broker.admin, turn)
-            await broker.forget()
-            if number >= 0:
-                messages, writer_s, bare_s = messages + turn, writer_s + ingested_s, bare_s + pulled_s
-            number += 1
-    return messages, writer_s, bare_s
-
-
-async def _ingest(job: WriterJob, confirmed: _Receipts, receipts: Pull, count: int) -> float:
-    """Return the seconds until the last receipt is confirmed; fail unless there is one for every event."""
-    begin = perf_counter()
-    while await job.step():
-        pass
-    taken_s = confirmed.confirmed_at - begin
-    proved: set[str] = set()
-    while len(proved) < count:
-        deliveries = await receipts.fetch(MAX_BATCH, _WAIT_S)
-        if not deliveries:
-            message = f"{count - len(proved)} of {count} events have no receipt"
-            raise RuntimeError(message)
-        for delivery in deliveries:
-            proved.update(event.id for event in Receipt.from_json(delivery.payload).events)
-            await delivery.ack()
-    return taken_s
-
-
-async def _pull_and_ack(bare: JetStreamContext.PullSubscription, client: Client, count: int) -> float:
-    """Return the seconds that the client takes for the same messages."""
-    begin = perf_counter()
-    seen = 0
-    while seen < count:
-        messages = await bare.fetch(MAX_BATCH, timeout=_WAIT_S)
-        for message in messages:
-            await message.ack()
-        seen += len(messages)
-    await client.flush()  # the last acknowledgements have left
-    return perf_counter() - begin
+        yield Turns(broker, job, confirmed, bare, count)
 
 
 def _message(one: Arrival) -> BusMessage:

@@ -10,20 +10,14 @@ import os
 import pstats
 import sys
 from collections import Counter
-from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Final
-from uuid import uuid4
 
 import uvloop
-from tallystick_chassis.ids import TenantId
 from tallystick_cli.stack.temporary import Databases, RunningServers, running_servers
-from tallystick_contracts.topology import EVENT_STREAM, RECEIPT_STREAM
-from tallystick_ledger.writing.job import WriterJob
 
-from bench.append import arrival, ledger_writer, make_tables
-from bench.ingest import _LEDGERS, _REFERENCE, _SOURCE, _Broker, _ingest, _pull_and_ack, _Receipts
+from bench.ingest import turns_of
 
 _MOST_LINES: Final = 45
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
@@ -37,31 +31,20 @@ def main() -> None:
 
 
 async def _look(servers: RunningServers, databases: Databases, turn: int) -> None:
-    await make_tables(databases, servers.ca_file)
-    tenant = TenantId(uuid4())
-    async with AsyncExitStack() as closing:
-        writer = await closing.enter_async_context(ledger_writer(databases, servers.ca_file))
-        broker = await _Broker.at(servers, closing)
-        confirmed = _Receipts(broker.ledger)
-        pull = broker.ledger.pull(stream=EVENT_STREAM, durable=_LEDGERS.name)
-        job = WriterJob(writer=writer, source=pull, receipts=confirmed)
-        closing.push_async_callback(pull.close)
-        closing.push_async_callback(job.close)
-        receipts = broker.source.pull(stream=RECEIPT_STREAM, durable=f"rcpt-{_SOURCE}")
-        bare = await broker.streams.pull_subscribe_bind(durable=_REFERENCE.name, stream=EVENT_STREAM)
-        profile = cProfile.Profile()
-        for number, name in enumerate(("warming up", "ingest", "profiled")):
-            await broker.publish([arrival(tenant, number * turn + n + 1) for n in range(turn)])
+    profile = cProfile.Profile()
+    async with turns_of(servers, databases, turn) as turns:
+        for name in ("warming up", "ingest", "profiled"):
+            await turns.publish()
             before, begin = _processors(), perf_counter()
             if name == "profiled":
                 profile.enable()
-            taken_s = await _ingest(job, confirmed, receipts, turn)
+            taken_s = await turns.ingest()
             profile.disable()
             _say(name, turn, taken_s, perf_counter() - begin, before)
             before, begin = _processors(), perf_counter()
-            bare_s = await _pull_and_ack(bare, broker.admin, turn)
+            bare_s = await turns.pull_and_ack()
             _say(f"reference after {name}", turn, bare_s, perf_counter() - begin, before)
-            await broker.forget()
+            await turns.forget()
     pstats.Stats(profile).sort_stats("tottime").print_stats(_MOST_LINES)
 
 

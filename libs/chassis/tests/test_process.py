@@ -85,7 +85,7 @@ def upgrade():
 
 
 def downgrade():
-    raise NotImplementedError
+    raise NotImplementedError  # migrations only go forward
 """
 SERVICE = ServiceName.VERIFICATION
 

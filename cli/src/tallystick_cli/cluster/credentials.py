@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 import msgspec
+from tallystick_chassis.bootstrap import SERVICES_WITH_KEK, SERVICES_WITH_KEY_STORE, SERVICES_WITH_PURGE
 from tallystick_contracts.topology import ServiceName
 
 from tallystick_cli.cluster.certificates import ensure_authority, ensure_server
 from tallystick_cli.cluster.errors import ClusterError
-from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan, purges, stores_keys, wraps_keys
+from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan
 from tallystick_cli.stack import secret_files
 from tallystick_cli.stack.accounts import ADMIN, USERS
 from tallystick_cli.stack.nats import make_seed, public_key_of
@@ -89,11 +90,11 @@ class _Desk:
         own = self._at(folder)
         self._role(folder, service, "app", "dsn", "keys-dsn")
         self._role(folder, service, "duty", "duty-dsn")
-        if purges(service):
+        if service in SERVICES_WITH_PURGE:
             self._role(folder, service, "purge", "purge-dsn")
         self._key(own, folder, "nats-seed", make_seed)
         self._key(own, folder, "client-secret", _password)
-        if wraps_keys(service):
+        if service in SERVICES_WITH_KEK:
             self._key(own, folder, "kek.json", _key_encryption_keys)
         if service is ServiceName.IDENTITY:
             self._key(own, folder, "session-keys.json", secret_files.make_session_keys)
@@ -155,7 +156,7 @@ class _Desk:
         password = self._key(held, part, f"{kind}-password", _password)
         role, postgres = f"tally_{service}_{kind}", self._plan.postgres
         self._derive(part, name, self._dsn(role, password, postgres.database))
-        if keys_name is not None and stores_keys(service):
+        if keys_name is not None and service in SERVICES_WITH_KEY_STORE:
             self._derive(part, keys_name, self._dsn(role, password, postgres.keys_database))
 
     def _dsn(self, role: str, password: bytes, database: str) -> bytes:

@@ -12,12 +12,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
-from tallystick_chassis.bootstrap import RolePasswords, login_kinds, role_sql, schema_sql
+from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE, RolePasswords, login_kinds, role_sql, schema_sql
 from tallystick_contracts.topology import ServiceName
 
 from tallystick_cli.cluster.credentials import Held
 from tallystick_cli.cluster.errors import ClusterError
-from tallystick_cli.cluster.plan import FOLDERS, stores_keys
+from tallystick_cli.cluster.plan import FOLDERS
 
 _DSN_OF = {"migrate": "migrate-dsn", "app": "dsn", "duty": "duty-dsn", "purge": "purge-dsn"}
 _MAINTENANCE = "postgres"  # every server has it; operators' Secrets name odd databases or none
@@ -38,7 +38,7 @@ def steps(passwords: Passwords, *, database: str, keys_database: str) -> tuple[S
     """Return what makes roles and schemas in databases that exist; each statement may be run again."""
     roles = (line for each in ServiceName for line in role_sql(each, passwords[each]))
     main = (line for each in ServiceName for line in schema_sql(each, database))
-    keys = (line for each in ServiceName if stores_keys(each) for line in schema_sql(each, keys_database))
+    keys = (line for each in ServiceName if each in SERVICES_WITH_KEY_STORE for line in schema_sql(each, keys_database))
     return Step(None, tuple(roles)), Step(database, tuple(main)), Step(keys_database, tuple(keys))
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import msgspec
-from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE, SERVICES_WITH_PURGE
-from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
+from tallystick_contracts.topology import SERVICE_FOLDERS
 
 from tallystick_cli.cluster.errors import ClusterError
 
@@ -63,21 +62,6 @@ def read_plan(path: Path, authorities: Path | None = None) -> Plan:
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
         msg = f"the plan {path} cannot be read: {error}"
         raise ClusterError(msg) from error
-
-
-def stores_keys(service: ServiceName) -> bool:
-    """Whether the service has a schema in the key store's database."""
-    return service in SERVICES_WITH_KEY_STORE
-
-
-def wraps_keys(service: ServiceName) -> bool:
-    """Whether the service has key-encryption keys: for its key store, the ledger for the secrets of SIEM streams."""
-    return stores_keys(service) or service is ServiceName.LEDGER
-
-
-def purges(service: ServiceName) -> bool:
-    """Whether the service has a role that deletes what has expired."""
-    return service in SERVICES_WITH_PURGE
 
 
 FOLDERS = SERVICE_FOLDERS

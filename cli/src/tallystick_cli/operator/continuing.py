@@ -30,7 +30,7 @@ from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import Servers
 
 _CHECK = "chain"
-_TODO = "do not go on: keep the database as it is, export what there is, and compare it with kept checkpoints"
+_WHAT_TO_DO = "do not go on: keep the database as it is, export what there is, and compare it with kept checkpoints"
 
 
 def compare_or_keep(ask: Callable[[bytes], KeptLogs], file: Path) -> Iterator[Finding]:
@@ -61,7 +61,7 @@ def compare(before: KeptLogs, after: KeptLogs) -> Iterator[Finding]:
         new = logs.get(old.origin)
         wrong = _wrong_with(old, new, before)
         if wrong:
-            yield Finding(_CHECK, State.FAILED, f"{old.origin}: {wrong}", _TODO)
+            yield Finding(_CHECK, State.FAILED, f"{old.origin}: {wrong}", _WHAT_TO_DO)
         elif new is not None and new.is_dropped and not old.is_dropped:
             todo = "see that the compliance log has its `ledger.audit_log.dropped`"
             yield Finding(_CHECK, State.WARNING, f"{old.origin} has been dropped after its retention", todo)
@@ -95,7 +95,7 @@ def _unsigned(log: KeptLog, pinned: KeptLogs) -> Finding | None:
     try:
         _opened(log, pinned)
     except (TlogError, ValueError) as error:
-        return Finding(_CHECK, State.FAILED, f"{log.origin}: {error}", _TODO)
+        return Finding(_CHECK, State.FAILED, f"{log.origin}: {error}", _WHAT_TO_DO)
     return None
 
 

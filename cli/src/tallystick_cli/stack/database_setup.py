@@ -4,7 +4,14 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 
-from tallystick_chassis.bootstrap import RolePasswords, login_kinds, role_sql, schema_sql
+from tallystick_chassis.bootstrap import (
+    SERVICES_WITH_KEY_STORE,
+    SERVICES_WITH_PURGE,
+    RolePasswords,
+    login_kinds,
+    role_sql,
+    schema_sql,
+)
 from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, ServiceName
 
 from tallystick_cli.stack.errors import ServerFailedError
@@ -17,8 +24,6 @@ from tallystick_cli.stack.services import (
     Servers,
     database_password,
     database_role,
-    purges,
-    stores_keys,
 )
 
 _MIGRATION_TIMEOUT_S = 120.0
@@ -33,7 +38,7 @@ def create(servers: Servers, *, database: str = DATABASE, keys_database: str = K
         if name not in existing:
             run_sql(servers, "postgres", [f'create database "{name}"'])
     run_sql(servers, database, [line for each in ServiceName for line in schema_sql(each, database)])
-    with_keys = [each for each in ServiceName if stores_keys(each)]
+    with_keys = [each for each in ServiceName if each in SERVICES_WITH_KEY_STORE]
     run_sql(servers, keys_database, [line for each in with_keys for line in schema_sql(each, keys_database)])
 
 
@@ -123,7 +128,9 @@ def _passwords(servers: Servers, named: ServiceName) -> RolePasswords:
         migrate=database_password(servers.layout, database_role(named, "migrate")),
         app=database_password(servers.layout, database_role(named, "app")),
         duty=database_password(servers.layout, database_role(named, "duty")),
-        purge=database_password(servers.layout, database_role(named, "purge")) if purges(named) else None,
+        purge=database_password(servers.layout, database_role(named, "purge"))
+        if named in SERVICES_WITH_PURGE
+        else None,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tallystick_chassis.bootstrap import SERVICES_WITH_KEY_STORE, SERVICES_WITH_PURGE
+from tallystick_chassis.bootstrap import SERVICES_WITH_KEK, SERVICES_WITH_KEY_STORE, SERVICES_WITH_PURGE
 from tallystick_chassis.budgets import BUDGETS
 from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
@@ -59,21 +59,6 @@ def database_password(layout: Layout, role: str) -> str:
     return secret_files.secret(layout, f"postgres-{role}")
 
 
-def purges(named: ServiceName) -> bool:
-    """Whether the service has a role that deletes what has expired."""
-    return named in SERVICES_WITH_PURGE
-
-
-def stores_keys(named: ServiceName) -> bool:
-    """Whether the service has a schema in the key-store database."""
-    return named in SERVICES_WITH_KEY_STORE
-
-
-def wraps_keys(named: ServiceName) -> bool:
-    """Whether the service has key-encryption keys: for its key store, the ledger for the secrets of SIEM streams."""
-    return stores_keys(named) or named is ServiceName.LEDGER
-
-
 @dataclass(frozen=True, slots=True)
 class Servers:
     """The servers the services connect to, prepared (not necessarily running)."""
@@ -112,9 +97,9 @@ class Servers:
             "TALLY_LEDGER_ORIGIN": LEDGER_ORIGIN,
             "TALLY_RATE_LIMITS": _local_limits(),
         }
-        if stores_keys(named):
+        if named in SERVICES_WITH_KEY_STORE:
             environment["TALLY_KEYS_DSN"] = self._dsn(named, "app", keys_database)
-        if wraps_keys(named):
+        if named in SERVICES_WITH_KEK:
             kek = f"kek-{named}.json"
             secret_files.key_encryption_keys(layout, kek)
             environment["TALLY_KEK_FILE"] = str(secret_files.path_of(layout, kek))
@@ -138,8 +123,10 @@ class Servers:
         keys_database: str = KEYS_DATABASE,
     ) -> Mapping[str, str]:
         """Return the settings of a service's worker: the API's, and what no API may have."""
-        environment = self.service_environment(named, database=database, keys_database=keys_database)
-        return {**environment, "TALLY_PURGE_DSN": self._dsn(named, "purge", database)} if purges(named) else environment
+        environment = dict(self.service_environment(named, database=database, keys_database=keys_database))
+        if named in SERVICES_WITH_PURGE:
+            environment["TALLY_PURGE_DSN"] = self._dsn(named, "purge", database)
+        return environment
 
     def migration_environment(
         self,
@@ -153,7 +140,7 @@ class Servers:
             "TALLY_MIGRATE_DSN": self._dsn(named, "migrate", database),
             "TALLY_CA_FILE": str(self.layout.ca_file),
         }
-        if stores_keys(named):
+        if named in SERVICES_WITH_KEY_STORE:
             environment["TALLY_KEYS_MIGRATE_DSN"] = self._dsn(named, "migrate", keys_database)
         return environment
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SERVICES_WITH_KEY_STORE = frozenset({"identity", "assessment", "privacy"})
+"""Which have a schema in the key store's database."""
+SERVICES_WITH_KEK = SERVICES_WITH_KEY_STORE | {"ledger"}
+"""Which have key-encryption keys: for the key store, and the ledger for the secrets of SIEM streams."""
 SERVICES_WITH_PURGE = frozenset({"ledger"})
+"""Which have a role that deletes what has expired."""
 
 
 @dataclass(frozen=True, slots=True)
