@@ -50,7 +50,7 @@ class Unlocked(msgspec.Struct, frozen=True):
 def administration_routes(*, factors: Factors, tries: Tries) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
-    @post(f"{_PERSON}/factors/reset", opt={"capability": Capability.PEOPLE_WRITE}, status_code=200)
+    @post(f"{_PERSON}/factors/reset", opt={"capability": Capability.PEOPLE_WRITE, "step_up": True}, status_code=200)
     async def reset_factors(
         request: Request[Any, Any, Any], tenant_scope: Scope, person_id: UUID, data: WithReason
     ) -> Response[FactorsReset]:
