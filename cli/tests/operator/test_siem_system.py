@@ -50,6 +50,8 @@ def test_a_destination_is_added_tested_paused_replayed_and_removed(system, tmp_p
     assert "A SIEM destination of this name is there already" in taken.stderr
     refused = tally(layout, "add", of, "--name=plain", "--address=http://siem.example/", expected=1)
     assert "begins with neither https:// nor syslog+tls://" in refused.stderr
+    syslog = ("--name=syslog", "--address=syslog+tls://siem.example", "--authorization-file", str(token))
+    assert "is for https addresses" in tally(layout, "add", of, *syslog, expected=1).stderr
     tally(layout, "remove", of, name)
     tally(layout, "remove", of, name, expected=1)
     assert tally(layout, "list", of).stdout == ""

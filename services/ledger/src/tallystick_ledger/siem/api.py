@@ -83,12 +83,7 @@ def _adding(outbound: Outbound, box: SecretBox) -> ControllerRouterHandler:
         request: Request[Any, Any, Any], tenant_scope: Scope, data: NewDestination
     ) -> Response[DestinationView]:
         """Stream to a SIEM and show its secret, once: a repeated request gets the same answer without it."""
-        place = commands.checked_place(data.address, outbound)
-        if data.authorization is not None and place.kind is not Kind.HTTPS:
-            raise ValidationFailed(errors=[FieldError("is for https addresses", pointer="/authorization")])
-        wanted = store.Wanted(
-            data.name, place.kind.value, data.address, tuple(sorted(set(data.log_kinds))), data.heartbeat_s
-        )
+        wanted, place = commands.wanted_of(data, outbound)
         secret = Secret.new(data.authorization)
 
         async def run(tx: Transaction) -> DestinationView:

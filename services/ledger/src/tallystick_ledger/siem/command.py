@@ -76,10 +76,8 @@ async def _add(runtime: Runtime, scope: Scope, asked: argparse.Namespace) -> int
     if asked.authorization_file is not None:
         given["authorization"] = asked.authorization_file.read_text(encoding="ascii").strip()
     data = msgspec.convert(given, NewDestination)
-    place = commands.checked_place(data.address, open_outbound(runtime.settings))
+    wanted, place = commands.wanted_of(data, open_outbound(runtime.settings))
     secret = Secret.new(data.authorization)
-    kinds = tuple(sorted(set(data.log_kinds)))
-    wanted = store.Wanted(data.name, place.kind.value, data.address, kinds, data.heartbeat_s)
     async with runtime.database.transaction(scope) as tx:
         made = await commands.add(
             tx, wanted, place, open_box(runtime.settings), secret, from_beginning=data.from_beginning

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from tallystick_ledger.siem.secrets import Secret, SecretBox
     from tallystick_ledger.siem.store import Settled, Wanted
+    from tallystick_ledger.siem.views import NewDestination
 
 
 def checked_place(address: str, outbound: Outbound) -> Place:
@@ -53,6 +54,19 @@ def checked_place(address: str, outbound: Outbound) -> Place:
     except (AddressError, OutboundError) as error:
         raise ValidationFailed(errors=[FieldError(str(error), pointer="/address")]) from None
     return place
+
+
+def wanted_of(asked: NewDestination, outbound: Outbound) -> tuple[Wanted, Place]:
+    """Return the destination that somebody asked for, and where it is.
+
+    Raises:
+        ValidationFailed: nothing can be sent there, or not in this way.
+    """
+    place = checked_place(asked.address, outbound)
+    if asked.authorization is not None and place.kind is not Kind.HTTPS:
+        raise ValidationFailed(errors=[FieldError("is for https addresses", pointer="/authorization")])
+    kinds = tuple(sorted(set(asked.log_kinds)))
+    return store.Wanted(asked.name, place.kind.value, asked.address, kinds, asked.heartbeat_s), place
 
 
 async def add(
