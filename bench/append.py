@@ -15,6 +15,7 @@ from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.migrate import migrate
+from tallystick_chassis.process import freeze_heap
 from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished
@@ -62,6 +63,7 @@ async def ledger_writer(databases: Databases, ca_file: Path) -> AsyncIterator[Le
     """Yield a writer on the ledger's own role."""
     duty = DutyDatabase(databases.dsn(ServiceName.LEDGER, "duty"), "ledger", ca_file=ca_file)
     guard = HighWaterGuard(FileHighWater(databases.servers.layout.high_water / databases.name))
+    freeze_heap()  # as the worker's process does when it has started
     try:
         yield LedgerWriter(
             duty=duty,

@@ -12,7 +12,9 @@ TALLY_BENCH_BATCHES is the number of batches in all (200).
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -33,8 +35,10 @@ from bench.measure import Measure, Result, result
 GOAL_ONE: Final = 0.50
 GOAL_FOUR: Final = 0.55
 _FOUR: Final = 4
-_ROUND: Final = 10
+ROUND: Final = 10
 _WARM_UP_ROUNDS: Final = 1
+
+_Side = Callable[[], Awaitable[None]]
 
 
 def take_one() -> Result:
@@ -48,11 +52,11 @@ def take_four() -> Result:
 
 
 def _take(name: str, logs: int, goal: float) -> Result:
-    rounds = max(1, int(os.environ.get("TALLY_BENCH_BATCHES", "200")) // _ROUND // logs)
+    rounds = max(1, int(os.environ.get("TALLY_BENCH_BATCHES", "200")) // ROUND // logs)
     with running_servers(durable=True) as servers:
         databases = servers.fresh_databases()
         writer_s, bare_s = uvloop.run(_measure(databases, servers.ca_file, logs, rounds))
-    entries = _ROUND * BATCH * logs
+    entries = ROUND * BATCH * logs
     # Medians: a checkpoint of the server or another process falls on a few rounds of either side.
     return result(
         name=name,
@@ -65,26 +69,43 @@ def _take(name: str, logs: int, goal: float) -> Result:
 
 
 async def _measure(databases: Databases, ca_file: Path, logs: int, rounds: int) -> tuple[list[float], list[float]]:
+    writer_s, bare_s = [], []
+    async for number, append, insert in rounds_of(databases, ca_file, logs, rounds):
+        begin = perf_counter()
+        await append()
+        between = perf_counter()
+        await insert()
+        end = perf_counter()
+        if number >= 0:
+            writer_s.append(between - begin)
+            bare_s.append(end - between)
+    return writer_s, bare_s
+
+
+async def rounds_of(
+    databases: Databases, ca_file: Path, logs: int, rounds: int
+) -> AsyncIterator[tuple[int, _Side, _Side]]:
+    """Give each round's number, from -1 on, which warms up, and its two sides, with everything made that they take."""
     await make_tables(databases, ca_file)
     tenants = [TenantId(uuid4()) for _ in range(logs)]
-    bare = [await BareInserts.on(databases, ca_file) for _ in range(logs)]
-    writer_s, bare_s = [], []
-    async with ledger_writer(databases, ca_file) as writer:
+    async with AsyncExitStack() as closing:
+        bare = [await BareInserts.on(databases, ca_file) for _ in range(logs)]
+        for one in bare:
+            closing.push_async_callback(one.close)
+        writer = await closing.enter_async_context(ledger_writer(databases, ca_file))
         for number in range(-_WARM_UP_ROUNDS, rounds):
-            first = (number + _WARM_UP_ROUNDS) * _ROUND * BATCH + 1
-            work = [batches(tenant, first, _ROUND) for tenant in tenants]
+            first = (number + _WARM_UP_ROUNDS) * ROUND * BATCH + 1
+            work = [batches(tenant, first, ROUND) for tenant in tenants]
             rows = [[bare_rows(batch) for batch in batches_of_one] for batches_of_one in work]
-            begin = perf_counter()
-            await asyncio.gather(*(append_ahead(writer, of_one) for of_one in work))
-            between = perf_counter()
-            await asyncio.gather(*(_insert(one, of_one) for one, of_one in zip(bare, rows, strict=True)))
-            end = perf_counter()
-            if number >= 0:
-                writer_s.append(between - begin)
-                bare_s.append(end - between)
-    for one in bare:
-        await one.close()
-    return writer_s, bare_s
+            yield number, partial(_append_all, writer, work), partial(_insert_all, bare, rows)
+
+
+async def _append_all(writer: LedgerWriter, work: Sequence[Sequence[list[Arrival]]]) -> None:
+    await asyncio.gather(*(append_ahead(writer, of_one) for of_one in work))
+
+
+async def _insert_all(bare: Sequence[BareInserts], rows: Sequence[Sequence[tuple[object, ...]]]) -> None:
+    await asyncio.gather(*(_insert(one, of_one) for one, of_one in zip(bare, rows, strict=True)))
 
 
 async def append_ahead(writer: LedgerWriter, work: Sequence[list[Arrival]]) -> None:

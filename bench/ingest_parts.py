@@ -10,17 +10,16 @@ import os
 import pstats
 import sys
 from collections import Counter
-from pathlib import Path
-from time import perf_counter, process_time
+from time import perf_counter
 from typing import Final
 
 import uvloop
 from tallystick_cli.stack.temporary import Databases, RunningServers, running_servers
 
 from bench.ingest import turns_of
+from bench.processors import in_words, processors
 
 _MOST_LINES: Final = 45
-_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -35,13 +34,13 @@ async def _look(servers: RunningServers, databases: Databases, turn: int) -> Non
     async with turns_of(servers, databases, turn) as turns:
         for name in ("warming up", "ingest", "profiled"):
             await turns.publish()
-            before, begin = _processors(), perf_counter()
+            before, begin = processors(), perf_counter()
             if name == "profiled":
                 profile.enable()
             taken_s = await turns.ingest()
             profile.disable()
             _say(name, turn, taken_s, perf_counter() - begin, before)
-            before, begin = _processors(), perf_counter()
+            before, begin = processors(), perf_counter()
             bare_s = await turns.pull_and_ack()
             _say(f"reference after {name}", turn, bare_s, perf_counter() - begin, before)
             await turns.forget()
@@ -49,23 +48,8 @@ async def _look(servers: RunningServers, databases: Databases, turn: int) -> Non
 
 
 def _say(name: str, turn: int, taken_s: float, watched_s: float, before: Counter[str]) -> None:
-    spent = _processors() - before
-    each = ", ".join(f"{who} {seconds / turn * 1e6:.1f}" for who, seconds in spent.most_common())
+    each = in_words(processors() - before, turn)
     sys.stdout.write(f"{name}: {turn / taken_s:,.0f}/s; {watched_s:.2f} s watched; processor, µs a message: {each}\n")
-
-
-def _processors() -> Counter[str]:
-    """Return the seconds of processor that each program on this machine has used, by its name; this one as `this`."""
-    used: Counter[str] = Counter({"this": process_time()})
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-        except OSError:
-            continue  # it has ended
-        if name in {"postgres", "nats-server"}:
-            fields = rest.split()
-            used[name] += (int(fields[11]) + int(fields[12])) * _TICK_S
-    return used
 
 
 if __name__ == "__main__":

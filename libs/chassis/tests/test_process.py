@@ -22,6 +22,7 @@ from tallystick_contracts.topology import ServiceName
 
 MAIN = """
 import asyncio
+import gc
 from litestar import get
 from tallystick_chassis.process import main
 from tallystick_chassis.service import Service, Wiring
@@ -50,8 +51,12 @@ async def entry(token: str) -> str:
     return token
 
 
+async def spared_by_the_collector():
+    assert gc.get_freeze_count() > 10_000, "the heap was not frozen"
+
+
 def wire(runtime):
-    return Wiring(routes=[slow, proof, entry])
+    return Wiring(routes=[slow, proof, entry], readiness={"heap": spared_by_the_collector})
 
 
 main(Service("verification", "sample_service", Settings, wire, commands={"hello": hello}))
