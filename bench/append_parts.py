@@ -5,7 +5,6 @@ clock, both of this machine's cores were busy, and nothing but doing less would 
 """
 
 import sys
-from collections import Counter
 from time import perf_counter
 from typing import Final
 
@@ -14,7 +13,7 @@ from tallystick_cli.stack.temporary import Databases, RunningServers, running_se
 
 from bench.append import BATCH
 from bench.append_one_log import ROUND, rounds_of
-from bench.processors import in_words, processors
+from bench.processors import in_words, processors, spent
 
 _ROUNDS: Final = 8
 
@@ -27,18 +26,19 @@ def main() -> None:
 
 
 async def _look(servers: RunningServers, databases: Databases, logs: int) -> None:
-    taken_s: Counter[str] = Counter()
-    spent: dict[str, Counter[str]] = {"writer": Counter(), "bare": Counter()}
+    taken_s = {"writer": 0.0, "bare": 0.0}
+    used: dict[str, dict[str, float]] = {side: {} for side in taken_s}
     async for number, append, insert in rounds_of(databases, servers.ca_file, logs, _ROUNDS):
         for name, side in (("writer", append), ("bare", insert)):
             before, begin = processors(), perf_counter()
             await side()
             if number >= 0:
                 taken_s[name] += perf_counter() - begin
-                spent[name] += processors() - before
+                for who, seconds in spent(before).items():
+                    used[name][who] = used[name].get(who, 0.0) + seconds
     entries = _ROUNDS * ROUND * BATCH * logs
     for name, seconds in taken_s.items():
-        each = in_words(spent[name], entries)
+        each = in_words(used[name], entries)
         sys.stdout.write(
             f"{logs} logs, {name}: {seconds / entries * 1e6:.1f} µs an entry on the clock; processor: {each}\n"
         )

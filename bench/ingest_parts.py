@@ -9,7 +9,7 @@ import cProfile
 import os
 import pstats
 import sys
-from collections import Counter
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Final
 
@@ -17,7 +17,7 @@ import uvloop
 from tallystick_cli.stack.temporary import Databases, RunningServers, running_servers
 
 from bench.ingest import turns_of
-from bench.processors import in_words, processors
+from bench.processors import in_words, processors, spent
 
 _MOST_LINES: Final = 45
 
@@ -47,8 +47,8 @@ async def _look(servers: RunningServers, databases: Databases, turn: int) -> Non
     pstats.Stats(profile).sort_stats("tottime").print_stats(_MOST_LINES)
 
 
-def _say(name: str, turn: int, taken_s: float, watched_s: float, before: Counter[str]) -> None:
-    each = in_words(processors() - before, turn)
+def _say(name: str, turn: int, taken_s: float, watched_s: float, before: Mapping[str, float]) -> None:
+    each = in_words(spent(before), turn)
     sys.stdout.write(f"{name}: {turn / taken_s:,.0f}/s; {watched_s:.2f} s watched; processor, µs a message: {each}\n")
 
 

@@ -1,7 +1,7 @@
 """Whose processor it is: the processor time of this process and of the servers beside it."""
 
 import os
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from time import process_time
 from typing import Final
@@ -10,12 +10,12 @@ _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _SERVERS: Final = frozenset({"postgres", "nats-server"})
 
 
-def processors() -> Counter[str]:
+def processors() -> dict[str, float]:
     """Return the seconds of processor that each server on this machine has used, by its name; this process as `this`.
 
     A server's child that has ended is missing, so a difference is of what ran from its beginning to its end.
     """
-    used: Counter[str] = Counter({"this": process_time()})
+    used = {"this": process_time()}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
@@ -23,10 +23,16 @@ def processors() -> Counter[str]:
             continue  # it has ended
         if name in _SERVERS:
             fields = rest.split()
-            used[name] += (int(fields[11]) + int(fields[12])) * _TICK_S
+            used[name] = used.get(name, 0.0) + (int(fields[11]) + int(fields[12])) * _TICK_S
     return used
 
 
-def in_words(spent: Counter[str], count: int) -> str:
-    """Say how many microseconds each used for one of ``count``."""
-    return ", ".join(f"{who} {seconds / count * 1e6:.1f}" for who, seconds in spent.most_common())
+def spent(before: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds that each has used since ``before``."""
+    return {who: seconds - before.get(who, 0.0) for who, seconds in processors().items()}
+
+
+def in_words(seconds: Mapping[str, float], count: int) -> str:
+    """Say how many microseconds each used for one of ``count``, the most first."""
+    most_first = sorted(seconds.items(), key=lambda one: -one[1])
+    return ", ".join(f"{who} {used / count * 1e6:.1f}" for who, used in most_first)

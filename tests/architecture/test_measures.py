@@ -29,7 +29,7 @@ def test_measures_import_without_the_library_that_one_is_taken_against(monkeypat
     for absent in ("eventsourcing", "eventsourcing.persistence", "eventsourcing.postgres"):
         monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.delitem(sys.modules, "bench.append_vs_eventsourcing", raising=False)
-    assert importlib.import_module("bench.append_vs_eventsourcing").MEASURE.name == "append_vs_eventsourcing"
+    assert importlib.import_module("bench.append_vs_eventsourcing").AS_IT_COMES.name == "append_vs_eventsourcing"
 
 
 def test_every_setting_of_a_measure_stands_in_the_page_and_no_other_does() -> None:

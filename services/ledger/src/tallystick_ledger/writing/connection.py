@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import asyncpg
+from sqlalchemy.util import greenlet_spawn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def raw_connection(duty: DutyDatabase) -> AsyncIterator[asyncpg.Connection]:
     """Yield asyncpg's connection outside of a transaction: each statement commits by itself."""
-    async with duty.engine.connect() as connection:
-        pooled = await connection.get_raw_connection()
+    pooled = await duty.engine.raw_connection()
+    try:
         raw = pooled.driver_connection
         if raw is None:
             msg = "the pool gave no connection"
@@ -27,12 +28,14 @@ async def raw_connection(duty: DutyDatabase) -> AsyncIterator[asyncpg.Connection
             yield raw
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, asyncio.CancelledError):
             # Nobody knows what it will answer next.
-            await connection.invalidate()
+            await greenlet_spawn(pooled.invalidate)
             raise
         finally:
             # SQLAlchemy did not see it die, and would hand it out again.
-            if raw.is_closed() and not connection.invalidated:
-                await connection.invalidate()
+            if raw.is_closed() and pooled.is_valid:
+                await greenlet_spawn(pooled.invalidate)
+    finally:
+        await greenlet_spawn(pooled.close)
 
 
 @asynccontextmanager
