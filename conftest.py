@@ -1,12 +1,13 @@
 """Servers for tests: real Postgres and NATS, started once for each pytest worker, a fresh database for who asks."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 
 import pytest
 from _pytest.nodeid import coerce_node_id
 from otlp_sink import OtlpSink, open_sink
+from tallystick_chassis.heap import importing
 from tallystick_cli.stack import control
 from tallystick_cli.stack.status import Status
 from tallystick_cli.stack.temporary import (
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             group = item.get_closest_marker("xdist_group")
             if group is not None and not item.nodeid.endswith(f"@{group.args[0]}"):
                 item._id = coerce_node_id(f"{item.nodeid}@{group.args[0]}")  # noqa: SLF001 - as xdist does
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector pass over thousands of collected tests: they stay to the end."""
+    with importing():
+        return (yield)
 
 
 @pytest.fixture(scope="session")

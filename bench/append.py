@@ -13,9 +13,9 @@ import asyncpg
 from tallystick_chassis.catch_up import FeedPage
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.database import DutyDatabase
+from tallystick_chassis.heap import freeze_heap
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.migrate import migrate
-from tallystick_chassis.process import freeze_heap
 from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.envelope import encode_event
 from tallystick_contracts.generated.assessment import ItemType, QuestionVersionPublished

@@ -7,7 +7,6 @@ new requests are sent here, then what runs is finished; ten seconds at most.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import socket
@@ -26,6 +25,7 @@ from tallystick_chassis.database import Database, DutyDatabase, InsecureConnecti
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
 from tallystick_chassis.doctor import doctor_command
+from tallystick_chassis.heap import freeze_heap
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
 from tallystick_chassis.http.health import Readiness
@@ -107,15 +107,6 @@ def run(service: Service, arguments: Sequence[str], environment: Mapping[str, st
     except Exception as error:  # noqa: BLE001 - the edge of the process: one line, the places in the log
         get_log().critical("process_failed", exc_info=True)
         return complain([f"{command} failed: {type(error).__name__}"], _FAILED, environment)
-
-
-def freeze_heap() -> None:
-    """Have the garbage collector pass over all that is there now: modules, routes, settings stay as long as we do.
-
-    A full collection looks at every object it knows, 80 ms in a worker, in which nothing else runs.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 async def _migrate(service: Service, settings: MigrateSettings) -> int:

@@ -1,8 +1,10 @@
 """``python -m tallystick_assessment api | worker | migrate``."""
 
-from tallystick_chassis.process import main
+from tallystick_chassis.heap import importing
 
-from tallystick_assessment.app import SERVICE
+with importing():
+    from tallystick_chassis.process import main
 
-if __name__ == "__main__":
-    main(SERVICE)
+    from tallystick_assessment.app import SERVICE
+
+main(SERVICE)

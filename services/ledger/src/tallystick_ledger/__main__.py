@@ -1,7 +1,10 @@
 """``python -m tallystick_ledger api|worker|migrate``."""
 
-from tallystick_chassis.process import main
+from tallystick_chassis.heap import importing
 
-from tallystick_ledger.app import SERVICE
+with importing():
+    from tallystick_chassis.process import main
+
+    from tallystick_ledger.app import SERVICE
 
 main(SERVICE)
