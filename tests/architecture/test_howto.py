@@ -25,6 +25,7 @@ SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 PAGES = [
     *(ROOT / "docs/howto" / f"{name}.md" for name in ("install", "upgrade", "rollback", "back-up-and-restore")),
     *(ROOT / "docs/howto" / f"{name}.md" for name in ("restore-a-ledger", "scale", "size", "examine-a-deployment")),
+    ROOT / "docs/howto/rotate-keys.md",
     ROOT / "docs/runbooks/kubernetes.md",
     CHART / "UPGRADING.md",
 ]

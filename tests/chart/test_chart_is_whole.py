@@ -189,8 +189,7 @@ def test_selectors_and_ports_meet(releases, scenario):
     for budget in release.of("PodDisruptionBudget"):
         assert len(selected(budget["spec"]["selector"]["matchLabels"])) == 1
     for policy in release.of("NetworkPolicy"):
-        jobs = policy["metadata"]["name"].endswith("streams-job")
-        assert selected(policy["spec"]["podSelector"]["matchLabels"]) or jobs
+        assert selected(policy["spec"]["podSelector"]["matchLabels"]), policy["metadata"]["name"]
     for name, _, container in release.containers():
         ports = {port["name"] for port in container.get("ports", ())}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -236,6 +235,53 @@ def test_every_call_has_an_arrow_and_every_arrow_a_call(releases, scenario):
         assert "ingress" not in policies[f"{service}-worker"]
     text = json.dumps(release.of("NetworkPolicy"))
     assert "0.0.0.0/0" not in text
+
+
+def test_what_tenants_name_outside_is_closed_until_the_operator_opens_it(releases):
+    def ways(scenario, process):
+        return releases[scenario].one("NetworkPolicy", f"-{process}")["spec"]["egress"]
+
+    providers = {
+        "to": [{"ipBlock": {"cidr": "203.0.113.0/24", "except": ["203.0.113.128/25"]}}],
+        "ports": [{"protocol": "TCP", "port": 443}],
+    }
+    siems = {
+        "to": [{"ipBlock": {"cidr": "10.0.9.27/32"}}],
+        "ports": [{"protocol": "TCP", "port": 6514}, {"protocol": "TCP", "port": 8088}],
+    }
+    for service in SETTINGS:
+        for process in (f"{service}-api", f"{service}-worker"):
+            assert (providers in ways("everything", process)) == (process == "identity-api")
+            assert (siems in ways("everything", process)) == (process == "ledger-worker")
+    for way in (*ways("external", "identity-api"), *ways("external", "ledger-worker")):
+        assert all("podSelector" in peer for peer in way["to"]) or way["ports"][0]["port"] in {5432, 4222, 25}, way
+
+
+@pytest.mark.control("X-10")
+def test_what_nats_loses_is_put_back_by_a_pod_that_can_do_nothing_else(releases):
+    for release in releases.values():
+        assert not release.of("CronJob")
+    for scenario, port in (("embedded", 4222), ("external", 4222), ("everything", 4222)):
+        release = releases[scenario]
+        keeper = release.one("Deployment", "-stream-keeper")
+        (container,) = keeper["spec"]["template"]["spec"]["containers"]
+        job = next(job for job in release.of("Job") if "-streams" in job["metadata"]["name"])
+        (once,) = job["spec"]["template"]["spec"]["containers"]
+        assert container["command"][:3] == ["tally", "cluster", "keep-streams"]
+        assert container["command"][3] == once["command"][3]  # as many replicas
+        assert keeper["spec"]["template"]["spec"]["restartPolicy"] == "Always"
+        secrets = {
+            volume["secret"]["secretName"]
+            for volume in keeper["spec"]["template"]["spec"]["volumes"]
+            if "secret" in volume
+        }
+        assert secrets == {f"{keeper['metadata']['name'].removesuffix('-stream-keeper')}-nats-keeper"}
+        (way,) = release.one("NetworkPolicy", "-stream-keeper")["spec"]["egress"]
+        assert [one["port"] for one in way["ports"]] == [port]
+    accounts = (CHART / "files/nats-accounts.conf").read_text()
+    assert "$NKEY_KEEPER" in accounts
+    for scenario in ("existing", "off"):
+        assert not [each for each in releases[scenario].manifests if "stream-keeper" in each["metadata"]["name"]]
 
 
 def test_every_route_lies_on_one_path(releases):

@@ -14,6 +14,8 @@ from tallystick_cli.cluster.credentials import Held, fill
 from tallystick_cli.cluster.errors import ClusterError
 from tallystick_cli.cluster.kubernetes import bring_up_to_date
 from tallystick_cli.cluster.plan import Database, Plan
+from tallystick_cli.main import app
+from typer.testing import CliRunner
 
 pytestmark = pytest.mark.control("X-07")
 
@@ -213,3 +215,14 @@ def test_without_secrets_passwords_are_variables_of_psql():
     )
     assert "password :'tally_privacy_app'" in sql
     assert "variable of psql" not in sql
+
+
+def test_what_is_printed_for_a_release_bears_the_labels_that_its_pages_select_by():
+    done = CliRunner().invoke(
+        app, ["cluster", "secrets", "--release=exams-tallystick", "--postgres-host=pg.example.org"]
+    )
+    items = json.loads(done.stdout)["items"]
+    assert {each["metadata"]["name"] for each in items} >= {"exams-tallystick-nats-keeper", "exams-tallystick-ledger"}
+    for each in items:
+        assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "exams"
+        assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tallystick-credentials"

@@ -12,8 +12,8 @@ from tallystick_cli.stack.layout import Layout
 pytestmark = [pytest.mark.xdist_group("system"), pytest.mark.control("EV-25e")]
 
 
-def tally(layout, *arguments, expected=0):
-    command = [Path(sys.executable).with_name("tally"), "siem", *arguments, "--dir", str(layout.root)]
+def tally(layout, *arguments, group="siem", expected=0):
+    command = [Path(sys.executable).with_name("tally"), group, *arguments, "--dir", str(layout.root)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == expected, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -39,6 +39,13 @@ def test_a_destination_is_added_tested_paused_replayed_and_removed(system, tmp_p
 
     tested = json.loads(tally(layout, "test", of, name, expected=3).stdout)
     assert (tested["fault"], tested["test_waits"]) == ("not a public host", False)
+
+    # With another key for the secrets the worker, which runs on, opens this one as before.
+    rotated = tally(layout, "rotate", "siem", group="keys")
+    assert "keys are wrapped under epoch" in rotated.stderr
+    assert int(tally(layout, "rotate", "siem", group="keys").stdout) == int(rotated.stdout) + 1
+    assert json.loads(tally(layout, "test", of, name, expected=3).stdout)["fault"] == "not a public host"
+
     assert json.loads(tally(layout, "pause", of, name).stdout)["paused"]
     assert "paused" in tally(layout, "test", of, name, expected=1).stderr
     assert not json.loads(tally(layout, "resume", of, name).stdout)["paused"]

@@ -61,7 +61,7 @@ def test_a_type_cannot_be_registered_twice() -> None:
         ),
         (LogKind.AUDIT, "assessment", {"attempt"}),
         (LogKind.COMPLIANCE, "ledger", {"audit_log", "export", "publication", "erasure_receipt", "hold", "key",
-             "log", "siem_destination"}),
+             "log", "siem_destination", "siem_key"}),
         (LogKind.AUDIT, "ledger", {"audit_key", "period"}),
         (LogKind.COMPLIANCE, "privacy", {"key", "tenant_key", "erasure", "user", "erasure_receipt"}),
         (LogKind.AUDIT, "verification", {"certificate"}),

@@ -23,6 +23,7 @@ CHARTS_OWN: Final = frozenset(
     """
     TALLY_DSN TALLY_DUTY_DSN TALLY_PURGE_DSN TALLY_KEYS_DSN TALLY_NATS_URL TALLY_NATS_SEED TALLY_CA_FILE
     TALLY_TLS_CERT_FILE TALLY_TLS_KEY_FILE TALLY_PORT TALLY_HOST TALLY_PUBLIC_URL TALLY_DRAIN_S TALLY_KEK
+    TALLY_KEK_WATCHED
     TALLY_CLIENT_SECRET TALLY_SESSION_JWKS_FILE TALLY_LEDGER_KEY TALLY_LEDGER_ORIGIN TALLY_TRUSTED_PROXIES
     TALLY_WORKER_PORT TALLY_TERMINATION_LOG TALLY_OTLP_ENDPOINT TALLY_SESSION_KEY TALLY_SESSION_KEYS_WATCHED
     TALLY_CSRF_KEY TALLY_BLIND_INDEX_KEY TALLY_CLIENTS TALLY_SMTP_HOST TALLY_SMTP_PORT TALLY_SMTP_TLS
@@ -42,7 +43,32 @@ _TEXTS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "str
 _REPLICAS: Final[Schema] = {"type": ["integer", "null"], "minimum": 0}
 _BOUND: Final[Schema] = {"type": ["integer", "string", "null"], "pattern": "^[0-9]+%$", "minimum": 0}
 _OPEN: Final[Schema] = {"type": "object"}
-_SCHEDULE: Final[Schema] = {"type": "string", "pattern": r"^$|^(\S+\s+){4}\S+$"}
+_SELECTOR: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"matchLabels": {"type": "object"}, "matchExpressions": {"type": "array"}},
+}
+_NETWORK: Final[Schema] = {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]+$"}
+_PEERS: Final[Schema] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "minProperties": 1,  # an empty one would be everybody in the namespace, by a slip
+        "additionalProperties": False,
+        "properties": {
+            "ipBlock": {
+                "type": "object",
+                "required": ["cidr"],
+                "additionalProperties": False,
+                "properties": {"cidr": _NETWORK, "except": {"type": "array", "items": _NETWORK}},
+            },
+            "namespaceSelector": _SELECTOR,
+            "podSelector": _SELECTOR,
+        },
+    },
+}
+_PORTS: Final[Schema] = {"type": "array", "minItems": 1, "items": _PORT}
+_EGRESS: Final = ("postgres", "nats", "mail", "otlp", "objectStore", "openid", "siem", "kubernetesApi")
 _HTTPS: Final[Schema] = {"type": "string", "pattern": "^(https://[^/]+/?)?$"}
 
 _KNOWN: Final[dict[str, Schema]] = {
@@ -58,7 +84,7 @@ _KNOWN: Final[dict[str, Schema]] = {
     "publicUrl": _HTTPS,
     "verificationUrl": _HTTPS,
     "ledgerOrigin": {"type": "string", "pattern": "^([a-z0-9][a-z0-9./-]*[a-z0-9])?$"},
-    "trustedProxies": {"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]+$"}},
+    "trustedProxies": {"type": "array", "items": _NETWORK},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "certificates.source": {"enum": ["generated", "certManager", "existing"]},
     "certificates.certManager.kind": {"enum": ["Issuer", "ClusterIssuer"]},
@@ -77,7 +103,6 @@ _KNOWN: Final[dict[str, Schema]] = {
     "postgres.embedded.size": _QUANTITY,
     "nats.url": {"type": "string", "pattern": "^(tls://.+)?$"},
     "nats.streams.replicas": {"enum": [1, 3, 5]},
-    "nats.streams.schedule": _SCHEDULE,
     "nats.embedded.size": _QUANTITY,
     "mail.port": _PORT,
     "mail.tls": {"enum": ["starttls", "implicit"]},
@@ -111,6 +136,11 @@ _KNOWN: Final[dict[str, Schema]] = {
     "gateway.annotations": _TEXTS,
     "gateway.parentRefs": _OBJECTS,
     "gateway.backendTlsPolicyVersion": {"enum": ["v1", "v1alpha3"]},
+    "networkPolicy.ingressFrom": _PEERS,
+    "networkPolicy.dns": _PEERS,
+    **{f"networkPolicy.egress.{peer}": _PEERS for peer in _EGRESS},
+    "networkPolicy.egress.openidPorts": _PORTS,
+    "networkPolicy.egress.siemPorts": _PORTS,
     "prometheusRule.labels": _TEXTS,
     "dashboards.labels": _TEXTS,
     "dashboards.annotations": _TEXTS,
@@ -199,7 +229,7 @@ def secret_parts() -> list[str]:
     """Return what `existingSecrets` may name."""
     services = list(services_settings())
     each = [f"{service}{suffix}" for service in services for suffix in ("", "-migrate", "-tls")]
-    return [*each, "ledger-checkpoint-keys", "nats-admin"]
+    return [*each, "ledger-checkpoint-keys", "nats-admin", "nats-keeper"]
 
 
 def _of(path: str, default: object) -> Schema:

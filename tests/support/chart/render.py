@@ -66,11 +66,11 @@ class Rendered:
                 yield f"{name}/{container['name']}", spec, container
 
 
-def scenarios() -> dict[str, Values]:
-    """Return the values of each scenario under `ci/`."""
+def scenarios(chart: Path = CHART) -> dict[str, Values]:
+    """Return the values of each scenario under the chart's `ci/`."""
     return {
         file.name.removesuffix("-values.yaml"): yaml.safe_load(file.read_text(encoding="utf-8"))
-        for file in sorted((CHART / "ci").glob("*-values.yaml"))
+        for file in sorted((chart / "ci").glob("*-values.yaml"))
     }
 
 

@@ -134,6 +134,7 @@ SECURITY: Final = (
             "identity.signing_key.rotated",
             "identity.credential_key.rotated",
             "ledger.key.rotated",
+            "ledger.siem_key.rotated",
             "ops.dead_letter.discarded",
             window="15m",
         )

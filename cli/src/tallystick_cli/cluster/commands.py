@@ -1,4 +1,4 @@
-"""`tally cluster credentials | secrets | streams | nats-accounts` and `tally db init`.
+"""`tally cluster credentials | secrets | streams | keep-streams | nats-accounts` and `tally db init`.
 
 Only typer is imported here, as for every operator's command; the rest is imported when one of them runs.
 """
@@ -79,7 +79,11 @@ def secrets(
                 namespace=namespace,
                 postgres=plans.Database(postgres_host, postgres_port, database, keys_database),
                 extra_authorities=authorities.read_text() if authorities else "",
-                labels={"app.kubernetes.io/instance": release, "app.kubernetes.io/part-of": "tallystick"},
+                # The chart appends its name to the release's, unless that has it.
+                labels={
+                    "app.kubernetes.io/instance": release.removesuffix("-tallystick"),
+                    "app.kubernetes.io/part-of": "tallystick",
+                },
             )
         else:
             msg = "name --release and --postgres-host, or a --plan"
@@ -102,8 +106,22 @@ def streams(
 ) -> None:
     """Make streams and durable consumers, or bring them to what this release needs; nothing is taken away."""
     topology = _module("streams")
-    _or_complain(lambda: asyncio.run(topology.put(url, seed_file.read_text().strip(), ca_file, replicas, timeout_s)))
+    _or_complain(lambda: asyncio.run(topology.put(url, topology.read_seed(seed_file), ca_file, replicas, timeout_s)))
     typer.echo("streams and durables are as they should be")
+
+
+@cluster.command("keep-streams")
+def keep_streams(
+    *,
+    url: Annotated[str, typer.Option("--url", envvar="TALLY_NATS_URL", help="NATS, tls://host:port.")],
+    seed_file: Annotated[Path, typer.Option("--seed-file", envvar="TALLY_NATS_SEED_FILE", help="The keeper's seed.")],
+    ca_file: Authority,
+    replicas: Annotated[int, typer.Option(min=1, max=5, help="Servers that keep each stream.")] = 1,
+    every_s: Annotated[float, typer.Option(min=1.0, help="How often to look, in seconds.")] = 5.0,
+) -> None:
+    """Put back what NATS loses of its streams and durables, until told to end; change nothing that is there."""
+    topology = _module("streams")
+    _or_complain(lambda: topology.keep_until_told(url, seed_file, ca_file, replicas=replicas, every_s=every_s))
 
 
 @cluster.command("nats-accounts")

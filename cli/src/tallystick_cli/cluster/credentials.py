@@ -22,7 +22,7 @@ from tallystick_cli.cluster.certificates import ensure_authority, ensure_server
 from tallystick_cli.cluster.errors import ClusterError
 from tallystick_cli.cluster.plan import FOLDERS, MAIL, NATS, POSTGRES, Plan
 from tallystick_cli.stack import secret_files
-from tallystick_cli.stack.accounts import ADMIN, USERS
+from tallystick_cli.stack.accounts import ADMIN, KEEPER, USERS
 from tallystick_cli.stack.nats import make_seed, public_key_of
 
 MANAGED_BY = "tallystick-credentials"
@@ -74,7 +74,8 @@ class _Desk:
             ensure_authority(self._at("authority"))
             for folder in FOLDERS.values():
                 self._server(folder)
-        self._key(self._at("nats-admin"), "nats-admin", "seed", make_seed)
+        for user in (ADMIN, KEEPER):
+            self._key(self._at(f"nats-{user}"), f"nats-{user}", "seed", make_seed)
         if plan.nats_embedded:
             self._server(NATS)
         if plan.mail_embedded:
@@ -129,8 +130,8 @@ class _Desk:
                 users.data[f"NKEY_{user.upper()}"] = public_key_of(self._seed(user)).encode()
 
     def _seed(self, user: str) -> bytes:
-        if user == ADMIN:
-            return self._at("nats-admin").data["seed"].strip()
+        if user in {ADMIN, KEEPER}:
+            return self._at(f"nats-{user}").data["seed"].strip()
         return self._at(FOLDERS[ServiceName(user)]).data["nats-seed"].strip()
 
     def _server(self, part: str) -> None:

@@ -2,15 +2,40 @@
 
 import asyncio
 import json
+import signal
+from contextlib import suppress
 from pathlib import Path
 
+import structlog
 from nats.errors import Error as NatsError
+from nkeys import NkeysError
+from tallystick_chassis.telemetry import configure_logging
 
 from tallystick_cli.cluster.errors import ClusterError
-from tallystick_cli.stack.accounts import accounts
-from tallystick_cli.stack.broker_setup import put_topology
+from tallystick_cli.stack.accounts import KEEPER, accounts
+from tallystick_cli.stack.broker_setup import put_missing, put_topology
+from tallystick_cli.stack.nats import public_key_of
 
 _RETRY_S = 2.0
+_ROUND_S = 15.0
+_LONGEST_WAIT_S = 60.0
+
+_log = structlog.get_logger(__name__)
+
+
+def read_seed(file: Path) -> str:
+    """Read an nkey's seed.
+
+    Raises:
+        ClusterError: the file cannot be read, or holds none.
+    """
+    try:
+        seed = file.read_bytes().strip()
+        public_key_of(seed)
+    except (OSError, NkeysError) as error:
+        msg = f"{file} holds no nkey's seed ({type(error).__name__}), such as `tally cluster secrets` makes"
+        raise ClusterError(msg) from error
+    return seed.decode("ascii")
 
 
 async def put(url: str, seed: str, ca_file: Path, replicas: int, timeout_s: float) -> None:
@@ -29,6 +54,46 @@ async def put(url: str, seed: str, ca_file: Path, replicas: int, timeout_s: floa
                 msg = f"nats_unreachable: NATS at {url} did not take the streams ({type(error).__name__}: {error})"
                 raise ClusterError(msg) from error
         await asyncio.sleep(_RETRY_S)
+
+
+def keep_until_told(url: str, seed_file: Path, ca_file: Path, *, replicas: int, every_s: float) -> None:
+    """Put back what NATS loses, until SIGTERM or SIGINT.
+
+    Raises:
+        ClusterError: `seed_file` holds no seed.
+    """
+    configure_logging(service="broker", process=KEEPER)
+
+    async def run() -> None:
+        keeping = asyncio.create_task(_keep(url, seed_file, ca_file, replicas=replicas, every_s=every_s))
+        for each in (signal.SIGTERM, signal.SIGINT):  # the first process of a container ends by none unless it says so
+            asyncio.get_running_loop().add_signal_handler(each, keeping.cancel)
+        with suppress(asyncio.CancelledError):
+            await keeping
+
+    asyncio.run(run())
+
+
+async def _keep(url: str, seed_file: Path, ca_file: Path, *, replicas: int, every_s: float) -> None:
+    """Look every `every_s` whether streams or durables are missing and make those, as NATS' keeper.
+
+    While NATS does not answer, or refuses, it is asked less and less often, at last once a minute.
+    """
+    wait_s = every_s
+    while True:
+        try:
+            async with asyncio.timeout(_ROUND_S):
+                seed = read_seed(seed_file)  # anew each time: a Secret may be replaced
+                made = await put_missing(url, seed=seed, ca_file=ca_file, replicas=replicas)
+        except (NatsError, OSError) as error:  # a timeout is the latter
+            _log.warning("broker_not_kept", error=type(error).__name__, delay_s=wait_s)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            continue
+        if made:
+            _log.warning("broker_refilled", count=len(made))
+        wait_s = every_s
+        await asyncio.sleep(wait_s)
 
 
 def accounts_text() -> str:

@@ -348,6 +348,15 @@ def rotate_credential(folder: Folder = None) -> None:
     run("rotate_credential_key", folder, module="incident")
 
 
+@rotate.command("siem")
+def rotate_siem(folder: Folder = None) -> None:
+    """Wrap the secrets of SIEM destinations under a new key.
+
+    The secrets stay, so no receiver notices. Killed, it is run again and goes on. Prints the new epoch.
+    """
+    run("rotate_siem_key", folder, module="incident")
+
+
 @rotate.command("checkpoint")
 def rotate_checkpoint_key(
     folder: Folder = None,

@@ -157,7 +157,7 @@ def _streams(servers: Servers, now: status.Status) -> list[Finding]:
         return []
     if broker_setup.is_set_up(servers.nats):
         return [Finding("streams", State.OK, "NATS has every stream and durable")]
-    todo = "the supervisor makes them again within seconds; in a cluster: `tally cluster streams`"
+    todo = "the supervisor makes them again within seconds; in a cluster the stream keeper does"
     return [Finding("streams", State.FAILED, "NATS lacks streams or durables", todo)]
 
 

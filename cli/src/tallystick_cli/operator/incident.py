@@ -1,4 +1,4 @@
-"""What `tally contain`, `tally keys rotate session` and `tally keys rotate credential` do."""
+"""What `tally contain`, `tally keys rotate session`, `… rotate credential` and `… rotate siem` do."""
 
 import subprocess
 import sys
@@ -13,9 +13,7 @@ from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import Servers
 
-__all__ = ["StackError", "contain", "rotate_credential_key", "rotate_session_key"]
-
-_KEK = f"kek-{ServiceName.IDENTITY}.json"
+__all__ = ["StackError", "contain", "rotate_credential_key", "rotate_session_key", "rotate_siem_key"]
 
 
 def contain(folder: Path | None, *, arguments: tuple[str, ...]) -> int:
@@ -47,24 +45,34 @@ def rotate_session_key(folder: Path | None, *, distrust: bool) -> int:
 
 
 def rotate_credential_key(folder: Path | None) -> int:
-    """Have the keys of people's private data wrapped under a new key: it is made, written down, and used.
+    """Have the keys of people's private data wrapped under a new key."""
+    return _rotate(known_servers(Layout.at(folder)), ServiceName.IDENTITY)
+
+
+def rotate_siem_key(folder: Path | None) -> int:
+    """Have the secrets of SIEM destinations wrapped under a new key."""
+    return _rotate(known_servers(Layout.at(folder)), ServiceName.LEDGER)
+
+
+def _rotate(servers: Servers, service: ServiceName) -> int:
+    """Replace a service's key-encryption key: it is made, written down, and used.
 
     A rotation that was killed is finished first, and that is all: run again, it begins another.
     """
-    servers = known_servers(Layout.at(folder))
-    newest, *before = secret_files.key_encryption_epochs(servers.layout, _KEK)
-    done = _rewrap(servers, newest, before[0]) if before else (0, 0)
+    kek = f"kek-{service}.json"
+    newest, *before = secret_files.key_encryption_epochs(servers.layout, kek)
+    done = _rewrap(servers, service, newest, before[0]) if before else (0, 0)
     if not any(done):
-        before, newest = [newest], secret_files.add_key_encryption_key(servers.layout, _KEK)
-        done = _rewrap(servers, newest, before[0])
+        before, newest = [newest], secret_files.add_key_encryption_key(servers.layout, kek)
+        done = _rewrap(servers, service, newest, before[0])
     sys.stderr.write(f"tally: {done[0]} keys are wrapped under epoch {newest} now\n")
     sys.stdout.write(f"{newest}\n")
     return 0
 
 
-def _rewrap(servers: Servers, epoch: str, previous: str) -> tuple[int, int]:
-    """Return how many keys identity has moved to `epoch`, and 1 if it has written that down now."""
-    program = _program(servers, "rewrap-keys", f"--previous={previous}")
+def _rewrap(servers: Servers, service: ServiceName, epoch: str, previous: str) -> tuple[int, int]:
+    """Return how many keys the service has moved to `epoch`, and 1 if it has written that down now."""
+    program = _program(servers, service, "rewrap-keys", f"--previous={previous}")
     done = subprocess.run(program.command, check=False, env=program.full_environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         message = f"not every key is wrapped under epoch {epoch}; the ones before are still there: try again"
@@ -74,15 +82,15 @@ def _rewrap(servers: Servers, epoch: str, previous: str) -> tuple[int, int]:
 
 
 def _identity(servers: Servers, command: str, *arguments: str) -> int:
-    program = _program(servers, command, *arguments)
+    program = _program(servers, ServiceName.IDENTITY, command, *arguments)
     return subprocess.run(program.command, check=False, env=program.full_environment).returncode
 
 
-def _program(servers: Servers, command: str, *arguments: str) -> Program:
-    name = f"identity-{command}"
+def _program(servers: Servers, service: ServiceName, command: str, *arguments: str) -> Program:
+    name = f"{service}-{command}"
     return Program(
         name=name,
-        command=(sys.executable, "-m", SERVICE_PACKAGES[ServiceName.IDENTITY], command, *arguments),
+        command=(sys.executable, "-m", SERVICE_PACKAGES[service], command, *arguments),
         log_file=servers.layout.log_file(name),
-        environment=servers.service_environment(ServiceName.IDENTITY),
+        environment=servers.service_environment(service),
     )

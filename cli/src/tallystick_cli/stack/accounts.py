@@ -1,23 +1,30 @@
 """The accounts and users of NATS, from the topology: one account and one nkey for each service (ADR 0023).
 
 Streams and durables live in the broker's account. A service's account reaches it by imports of the service's own
-subjects, and the server rewrites every reply subject on the way: an answer can go nowhere but back.
+subjects, and the server rewrites every reply subject on the way: an answer can go nowhere but back. The keeper, which
+puts back what the broker has lost, has such an account too, and no other right than to look and to make (ADR 82).
 """
 
 from collections.abc import Callable
 
 from tallystick_contracts.topology import (
+    DURABLES,
     PULL_EXPIRES_S,
+    STREAM_SUBJECTS,
     Permissions,
     ServiceName,
     core_exports_of,
     durables_of,
+    inbox_prefix,
     permissions_of,
 )
 
-ADMIN = "admin"
-USERS = (ADMIN, *(str(service) for service in ServiceName))
+ADMIN, KEEPER = "admin", "keeper"
+USERS = (ADMIN, KEEPER, *(str(service) for service in ServiceName))
+KEEPER_API = "broker.api"
+"""Where the keeper's account has the broker's `$JS.API`: under that name it would ask for a JetStream of its own."""
 _BROKER = "broker"
+_KEEPER_INBOX = inbox_prefix(KEEPER)
 _EVERYTHING = Permissions(publish=(">",), subscribe=(">",))
 # The broker keeps one entry a pull for its answers, until this long after the request.
 _PULL_ANSWERS_S = 3 * PULL_EXPIRES_S
@@ -31,7 +38,22 @@ def accounts(public_key_of: Callable[[str], str]) -> dict[str, object]:
     broker: dict[str, object] = {
         "jetstream": "enabled",
         "users": [_user(public_key_of(ADMIN), _EVERYTHING)],
-        "exports": [export for service in ServiceName for export in _broker_exports(service)],
+        "exports": [
+            *({"service": f"$JS.API.{asked}", "accounts": [KEEPER]} for asked in _asked_by_keeper()),
+            *(export for service in ServiceName for export in _broker_exports(service)),
+        ],
+    }
+    keeper: dict[str, object] = {
+        "users": [
+            _user(
+                public_key_of(KEEPER),
+                Permissions(tuple(f"{KEEPER_API}.{asked}" for asked in _asked_by_keeper()), (f"{_KEEPER_INBOX}.>",)),
+            )
+        ],
+        "imports": [
+            {"service": {"account": _BROKER, "subject": f"$JS.API.{asked}"}, "to": f"{KEEPER_API}.{asked}"}
+            for asked in _asked_by_keeper()
+        ],
     }
     services: dict[str, object] = {
         str(service): {
@@ -52,7 +74,17 @@ def accounts(public_key_of: Callable[[str], str]) -> dict[str, object]:
         }
         for service in ServiceName
     }
-    return {_BROKER: broker, **services}
+    return {_BROKER: broker, KEEPER: keeper, **services}
+
+
+def _asked_by_keeper() -> tuple[str, ...]:
+    streams = (f"STREAM.{verb}.{name}" for name in STREAM_SUBJECTS for verb in ("INFO", "CREATE"))
+    durables = (
+        f"CONSUMER.{verb}.{durable.stream}.{durable.name}"
+        for durable in DURABLES
+        for verb in ("INFO", "DURABLE.CREATE")
+    )
+    return (*streams, *durables)
 
 
 def _asked_of_broker(service: ServiceName) -> tuple[str, ...]:

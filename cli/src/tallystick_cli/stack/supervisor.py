@@ -150,12 +150,12 @@ class Supervisor:
                 child.ask_to_stop()  # and `_tend` starts it
 
     def _refill_broker(self, servers: Servers) -> None:
-        """Make streams and durables again when NATS has lost them, as with its store: no service may do it."""
+        """Put streams and durables back when NATS has lost them, as with its store: no service may do it."""
         if broker_setup.is_set_up(servers.nats):
             return
         _log.warning("broker_refilled")
         with contextlib.suppress(ServerFailedError):  # it went away meanwhile: the next check tries again
-            broker_setup.set_up(self._layout, servers.nats)
+            broker_setup.refill(self._layout, servers.nats)
 
     def _tend(self) -> bool:
         changed = [child.tend() for child in (*self._servers, *self._services)]

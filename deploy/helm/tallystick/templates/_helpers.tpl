@@ -236,6 +236,7 @@ TALLY_KEYS_DSN_FILE: keys-dsn
 {{- end }}
 {{- if has $service (list "identity" "assessment" "ledger" "privacy-worker") }}
 TALLY_KEK_FILE: kek.json
+TALLY_KEK_WATCHED: kek.json
 {{- end }}
 {{- if eq $service "identity" }}
 TALLY_SESSION_KEY_FILE: session-keys.json

@@ -42,6 +42,7 @@ from tallystick_ledger.siem.api import siem_routes
 from tallystick_ledger.siem.command import siem_command
 from tallystick_ledger.siem.parts import open_box, open_outbound
 from tallystick_ledger.siem.receivers import receivers
+from tallystick_ledger.siem.rewrapping import rewrap_keys
 from tallystick_ledger.siem.streaming import MEASURE_INTERVAL_S as SIEM_MEASURE_INTERVAL_S
 from tallystick_ledger.siem.streaming import STREAMING_INTERVAL_S, Stores, Streamer
 from tallystick_ledger.siem.streaming import count_from_nothing as count_no_batches
@@ -238,6 +239,7 @@ SERVICE = Service(
         "export": export,
         "hold": hold,
         "log": log_command,
+        "rewrap-keys": rewrap_keys,
         "rotate-key": rotate_key,
         "siem": siem_command,
         "trace": trace_command(recorded),

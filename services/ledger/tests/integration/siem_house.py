@@ -55,12 +55,14 @@ class House:
     certificate: tuple[Path, Path]
     reader: LedgerReader
 
-    def worker(self, *, internal: tuple[str, ...] = ("127.0.0.1",), lease_s: float = 60.0) -> Streamer:
+    def worker(
+        self, *, internal: tuple[str, ...] = ("127.0.0.1",), lease_s: float = 60.0, box: SecretBox = BOX
+    ) -> Streamer:
         """Make a worker that remembers nothing, as one in a new process."""
         outbound = Outbound(internal_hosts=internal, ca_file=self.ca_file)
         return Streamer(
             stores=Stores(self.database, self.duty, self.guard, utc_now),
-            receivers=receivers(outbound=outbound, box=BOX, clock=utc_now),
+            receivers=receivers(outbound=outbound, box=box, clock=utc_now),
             version="0.1.0",
             lease_s=lease_s,
         )

@@ -231,6 +231,15 @@ class SiemDestinationRemoved(EventData, frozen=True, kw_only=True):
     destination_id: str = msgspec.field(name="destinationId", default="")
 
 
+class SiemKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that wraps the secrets of SIEM destinations is another one."""
+
+    # P0. The epoch of the new key.
+    epoch: str = ""
+    # P0. The epoch of the key before.
+    previous_epoch: str = msgspec.field(name="previousEpoch", default="")
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="ledger.audit_log.closed",
@@ -567,5 +576,21 @@ EVENT_TYPES: tuple[EventType, ...] = (
         summary="A SIEM gets nothing any more, and its secret is gone.",
         struct=SiemDestinationRemoved,
         pii=MappingProxyType({"destination_id": PiiClass.P0}),
+    ),
+    EventType(
+        type="ledger.siem_key.rotated",
+        version=1,
+        service="ledger",
+        aggregate="siem_key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="The key that wraps the secrets of SIEM destinations is another one.",
+        struct=SiemKeyRotated,
+        pii=MappingProxyType({"epoch": PiiClass.P0, "previous_epoch": PiiClass.P0}),
     ),
 )

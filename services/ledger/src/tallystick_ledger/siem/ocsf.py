@@ -68,6 +68,7 @@ SEVERITIES: Final[Mapping[str, int]] = MappingProxyType(
         "ledger.siem_destination.added": MEDIUM,
         "ledger.siem_destination.changed": MEDIUM,
         "ledger.siem_destination.removed": MEDIUM,
+        "ledger.siem_key.rotated": MEDIUM,
         "ops.dead_letter.discarded": MEDIUM,
     }
 )

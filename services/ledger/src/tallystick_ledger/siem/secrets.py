@@ -60,6 +60,11 @@ class SecretBox:
     def __init__(self, wrap: KeyWrap) -> None:
         self._wrap = wrap
 
+    @property
+    def epoch(self) -> str:
+        """The epoch under which secrets are wrapped now."""
+        return self._wrap.epoch
+
     def close(self, secret: Secret, *, tenant: TenantId, destination: UUID, address: str) -> Wrapped:
         """Return the secret as it may be stored."""
         epoch, plain = self._wrap.epoch, secret.key + (secret.authorization or "").encode()

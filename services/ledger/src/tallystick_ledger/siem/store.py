@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from tallystick_ledger.siem.secrets import Wrapped
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_ledger.logs.domain import Log
-    from tallystick_ledger.siem.secrets import Wrapped
 
 _ADD = text("""
 insert into ledger.siem_destinations (
@@ -78,6 +79,16 @@ _TEST = text("""
 update ledger.siem_destinations set test_at = :now, next_at = now()
 where tenant_id = :tenant and id = :id and removed_at is null and paused_at is null
 """)
+# Locked, so that a destination that is removed at this moment is removed before or after.
+_UNDER_OTHERS = text("""
+select id, address, secret, epoch from ledger.siem_destinations
+where tenant_id = :tenant and secret is not null and epoch <> :epoch
+order by id
+for update
+""")
+_PUT_SECRET = text("""
+update ledger.siem_destinations set secret = :secret, epoch = :epoch where tenant_id = :tenant and id = :id
+""")
 _BACK = text("""
 update ledger.siem_cursors set next_seq = :seq
 where tenant_id = :tenant and destination_id = :id and log_id = :log and next_seq > :seq
@@ -126,6 +137,14 @@ class Wanted(NamedTuple):
     address: str
     log_kinds: Sequence[str]
     heartbeat_s: int
+
+
+class Kept(NamedTuple):
+    """A destination's secret as it is stored, and what it is bound to."""
+
+    id: UUID
+    address: str
+    wrapped: Wrapped
 
 
 class Letter(NamedTuple):
@@ -193,6 +212,17 @@ async def remove(tx: Transaction, destination: UUID) -> bool:
 async def ask_for_test(tx: Transaction, destination: UUID) -> bool:
     """Have a heartbeat sent at once; false if the destination is paused or not there."""
     return (await tx.execute(_TEST, _named(tx, destination) | {"now": tx.clock()})).rowcount == 1
+
+
+async def secrets_under_other_epochs(tx: Transaction, epoch: str) -> list[Kept]:
+    """Return the tenant's secrets that are not wrapped under ``epoch``, locked until the transaction ends."""
+    rows = await tx.execute(_UNDER_OTHERS, {"tenant": tx.scope.tenant, "epoch": epoch})
+    return [Kept(row.id, row.address, Wrapped(bytes(row.secret), row.epoch)) for row in rows]
+
+
+async def put_secret(tx: Transaction, destination: UUID, wrapped: Wrapped) -> None:
+    """Store the secret as it is wrapped now."""
+    await tx.execute(_PUT_SECRET, _named(tx, destination) | wrapped._asdict())
 
 
 async def go_back(tx: Transaction, destination: UUID, log: UUID, seq: int) -> bool:
