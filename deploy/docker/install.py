@@ -1,7 +1,7 @@
 """Install one service and `tally` into /app, from the lock: run inside the image's build with uv's own Python.
 
 A package mirror named for pip or uv is used with the lock's hashes; without one uv goes to the addresses in uv.lock.
-What no process reads is left out or taken away again: packages (left_out.txt), files and symbols (trim.py), bytecode.
+What no process reads is left out or taken away again: packages (left_out.txt), files and symbols (trim.py).
 """
 
 import os
@@ -15,8 +15,6 @@ from trim import trim
 
 SERVICES = ("identity", "assessment", "ledger", "verification", "privacy-worker")
 UV = "/uv/bin/uv"
-NEVER_IMPORTED = "/testing/|/sqlalchemy/dialects/(mssql|mysql|oracle|sqlite)/|/opentelemetry/semconv/_incubating/"
-"""Modules without bytecode: they can be imported, and nobody does (tests/architecture/test_left_out.py)."""
 
 
 def main() -> int:
@@ -59,7 +57,7 @@ def compile_bytecode(python: str, folder: str) -> None:
 
     The bytes are the same in every build: hashes that nobody checks in place of times, one process, no random order.
     """
-    command = (python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-x", NEVER_IMPORTED, folder)
+    command = (python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
     subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 

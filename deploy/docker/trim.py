@@ -1,4 +1,4 @@
-"""Take out of an environment what no process reads: symbols of shared libraries, sources for compilers, tests.
+"""Take out of an environment what no process reads: symbols of libraries, sources for compilers, parts for others.
 
 What was taken out, or changed, is taken out of its package's `RECORD` too, so that whoever verifies an image by that
 finds what is there. No program is needed for it: a base image has Python, and not always binutils.
@@ -8,11 +8,17 @@ import base64
 import csv
 import hashlib
 import io
+import re
 import struct
 from pathlib import Path
 
 FOR_COMPILERS = frozenset({".c", ".cpp", ".h", ".hpp", ".proto", ".pxd", ".pxi", ".pyi", ".pyx"})
-FOR_DEVELOPERS = frozenset({"tests"})
+NEVER_IMPORTED = re.compile(
+    r"/tests/|/testing/"
+    r"|^sqlalchemy/dialects/(mssql|mysql|oracle|sqlite)/"
+    r"|^opentelemetry/semconv/_incubating/"
+)
+"""Parts of packages that nobody in an image imports (tests/architecture/test_left_out.py): paths in a `RECORD`."""
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SEGMENT = struct.Struct("<IIQQQQQQ")
@@ -39,7 +45,7 @@ def _trimmed(installed: Path, row: list[str]) -> list[str] | None:
     path = installed / row[0]
     if not path.is_file():
         return None
-    if path.suffix in FOR_COMPILERS or FOR_DEVELOPERS & set(Path(row[0]).parts[1:-1]):
+    if path.suffix in FOR_COMPILERS or NEVER_IMPORTED.search(row[0]):
         path.unlink()
         return None
     if ".so" not in path.suffixes:
