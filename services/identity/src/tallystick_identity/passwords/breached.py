@@ -54,7 +54,7 @@ class Listed:
 
 
 class Fingerprints:
-    """34 bits of each password's BLAKE2b: 18 name a bucket, 16 stand in it.
+    """34 bits of each password's SHA-256: 18 name a bucket, 16 stand in it.
 
     The file: a magic line; where each bucket begins and the last one ends, 32 bits each, counted in entries; the
     entries, 16 bits each, in ascending order in their bucket. Little-endian throughout.
@@ -91,8 +91,7 @@ def write(passwords: Iterable[bytes], file: Path) -> int:
 
 
 def _fingerprint(password: bytes) -> int:
-    digest = hashlib.blake2b(password, digest_size=_DIGEST_BYTES).digest()
-    return int.from_bytes(digest) >> _SPARE_BITS
+    return int.from_bytes(hashlib.sha256(password).digest()[:_DIGEST_BYTES]) >> _SPARE_BITS
 
 
 def _begin(content: bytes | mmap.mmap, bucket: int) -> int:
