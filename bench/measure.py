@@ -22,10 +22,10 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """One measure: its name and the function that takes it, reference included."""
+    """One measure: its name and the function that takes it, reference included; nothing where it cannot be taken."""
 
     name: str
-    take: Callable[[], Result]
+    take: Callable[[], Result | None]
 
 
 def result(

@@ -96,11 +96,12 @@ def _chart(to: Path, commit_s: int) -> None:
 
 
 def _bill_of_materials(service: str) -> dict[str, object]:
-    """Return what the lock puts into a service's image on Linux, CycloneDX 1.6; the image's own has licences too."""
+    """Return what a service's image has of the lock on Linux, CycloneDX 1.6; the image's own has licences too."""
     lines = _said(
         *(str(Path(sys.executable).parent / "uv"), "export", "-q", "--frozen", "--no-dev", "--no-editable"),
         *("--no-hashes", "--no-header", "--no-annotate", "--extra", "cluster"),
         *("--package", f"tallystick-{service}", "--package", "tallystick-cli"),
+        *(f"--no-emit-package={name}" for name in (ROOT / "deploy/docker/left_out.txt").read_text().split()),
     ).splitlines()
     components = [
         {"type": "library", "name": name, "version": version, "purl": f"pkg:pypi/{name}@{version}"}

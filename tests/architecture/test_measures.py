@@ -1,6 +1,7 @@
 """The measures: each is taken by `make bench`, their settings are documented, and what they send the product would."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -30,6 +31,27 @@ def test_measures_import_without_the_library_that_one_is_taken_against(monkeypat
         monkeypatch.setitem(sys.modules, absent, None)
     monkeypatch.delitem(sys.modules, "bench.append_vs_eventsourcing", raising=False)
     assert importlib.import_module("bench.append_vs_eventsourcing").AS_IT_COMES.name == "append_vs_eventsourcing"
+
+
+def test_an_image_weighs_what_lies_above_its_base() -> None:
+    rows = [
+        ("COPY /app /app # buildkit", "80000000"),
+        ("LABEL org.opencontainers.image.title=tallystick ledger", "0"),
+        ("RUN of the base", "120000000"),
+    ]
+    history = "".join(json.dumps({"CreatedBy": made_by, "Size": size}) + "\n" for made_by, size in rows)
+    module = importlib.import_module("bench.image_size")
+    assert module.above_base_bytes(history) == 80_000_000
+    with pytest.raises(ValueError, match="ours"):
+        module.above_base_bytes(history.splitlines()[2])
+
+
+def test_without_docker_an_image_has_no_figure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    module = importlib.import_module("bench.image_size")
+    for program in ("/nowhere/docker", "false"):
+        monkeypatch.setattr(module, "_DOCKER", program)
+        assert module.take() is None
+        assert "is not to be weighed here" in capsys.readouterr().err
 
 
 def test_every_setting_of_a_measure_stands_in_the_page_and_no_other_does() -> None:

