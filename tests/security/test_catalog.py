@@ -20,6 +20,8 @@ WITHOUT_TENANT_FIRST = {
     "credentials_reference": "a public look-up knows the reference and no tenant",
     "logs_published": "a public look-up knows the log and no tenant",
     "credentials_due": "the worker asks which tenants have proofs to fetch",
+    "idempotency_created_at": "pruning asks what is old, of all tenants",
+    "inbox_handled_at": "pruning asks what is old, of all tenants",
     "outbox_published_at": "the relay asks which tenants have rows that were never confirmed",
 }
 """Indexes for what crosses tenants, each with its reason. None is unique: a unique key across tenants would tell."""

@@ -111,7 +111,6 @@ async def test_two_replicas_that_prune_at_one_moment_do_not_disturb_each_other(h
     await asyncio.wait_for(asyncio.gather(prune(), prune()), 30)
 
 
-@pytest.mark.control("EV-18a")
 async def test_the_duty_role_reaches_nothing_fresh_and_no_answer(house: House) -> None:
     house.clock.now = utc_now()
     await house.remember(TENANTS[0], 3, age=timedelta(hours=23))
