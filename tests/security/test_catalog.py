@@ -20,6 +20,8 @@ WITHOUT_TENANT_FIRST = {
     "credentials_reference": "a public look-up knows the reference and no tenant",
     "logs_published": "a public look-up knows the log and no tenant",
     "credentials_due": "the worker asks which tenants have proofs to fetch",
+    "idempotency_created_at": "pruning asks what is old, of all tenants",
+    "inbox_handled_at": "pruning asks what is old, of all tenants",
     "outbox_published_at": "the relay asks which tenants have rows that were never confirmed",
 }
 """Indexes for what crosses tenants, each with its reason. None is unique: a unique key across tenants would tell."""
@@ -194,13 +196,13 @@ def test_privileges_are_only_the_services_own_and_only_to_rows(catalog):
 
 def test_nobody_deletes_but_what_is_meant_to_pass(catalog):
     """Deletion is for what must not stay: sign-in requests and links, sessions, factors, passwords, used keys, what
-    was sent or said, and counts whose window is over."""
+    was sent or said, counts whose window is over, and what was remembered so that nothing happens twice."""
     deleting = {
         (f"{privilege.schema}.{privilege.object}", privilege.role.rsplit("_", 1)[1])
         for privilege in catalog.privileges
         if privilege.privilege == "delete"
     }
-    passing = ("outbox", "misses", "rate_counters")
+    passing = ("outbox", "misses", "rate_counters", "idempotency", "inbox")
     allowed = {(f"{schema}.{table}", "duty") for schema in SCHEMAS for table in passing} | {
         (f"identity.{table}", "app")
         for table in (

@@ -67,3 +67,12 @@ def test_garbage_is_compared_without_a_traceback(export: Export, run: Run) -> No
     assert compared(run, a, b, 1)["common"] == 0
     (b / "checkpoint").write_bytes(b"\xff")
     assert run("audit", "diff", a, b).exit_code == 2
+
+
+def test_lines_that_are_nested_too_deeply_to_compare_are_shown(export: Export, run: Run) -> None:
+    a, b = export(3, name="a"), export(3, name="b")
+    for depth in range(300, 1_000, 25):
+        for folder, last in ((a, b"1"), (b, b"2")):
+            (folder / "entries.ndjson").write_bytes(b'{"a":' * depth + last + b"}" * depth + b"\n")
+        found = compared(run, a, b, 1)
+        assert found["a"]["line"].startswith('{"a":{"a":')

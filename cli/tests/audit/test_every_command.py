@@ -1,15 +1,17 @@
 """What all of the auditor's commands share: help that teaches, and one line for whatever cannot be read."""
 
+import errno
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
-from tallystick_tlog.samples import SIGNER
+from tallystick_cli.audit.sources import FolderSource
+from tallystick_tlog.samples import SIGNER, event
 
 KEY = str(SIGNER.verifier)
 Export = Callable[..., Path]
@@ -61,6 +63,48 @@ def test_an_answer_that_cannot_be_written_is_not_a_damaged_log(arguments: list[s
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (2, "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_fault_of_the_program_is_no_finding(
+    name: str, export: Export, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> NoReturn:
+        message = "what the log says"
+        raise LookupError(message)
+
+    monkeypatch.setattr(FolderSource, "read_small", fail)
+    status, shown, errors = call(run, name, export(5), tmp_path)
+    assert (status, shown, errors.count("\n")) == (70, "", 1)
+    assert errors.startswith("error: tally itself broke down with LookupError (test_every_command.py, line ")
+    assert "what the log says" not in errors
+
+
+def test_a_file_that_fails_where_nobody_thought_of_it_is_named(
+    export: Export, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/somewhere")
+
+    monkeypatch.setattr(FolderSource, "read_small", fail)
+    assert call(run, "verify", export(5), tmp_path) == (2, "", "error: cannot use /somewhere: Permission denied\n")
+
+
+def test_whoever_stops_it_is_not_told_of_damage(export: Export, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_arguments: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FolderSource, "read_small", stop)
+    assert run("audit", "verify", export(5), "--key", KEY).exit_code == 130
+
+
+def test_a_terminal_without_the_logs_letters_shows_their_numbers(export: Export, chain: Callable[..., Any]) -> None:
+    folder = export(chain([(event(0, actor="Zoë"), {"source_seq": 1})]))
+    command = [Path(sys.executable).with_name("tally"), "audit", "explain", folder, "0", "--key", KEY]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Zo\\xeb" in done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

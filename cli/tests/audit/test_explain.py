@@ -49,6 +49,18 @@ def test_an_entry_is_explained_in_words(scores: Path, run: Run) -> None:
     assert "1.000 s later" in result.stdout
 
 
+@pytest.mark.parametrize("odd", ['quoted "so"', "back\\slash", "line\nfeed", "Zoë"])
+def test_what_belongs_together_is_found_however_it_is_written_in_json(
+    odd: str, export: Export, chain: Chain, run: Run
+) -> None:
+    cause = event(0, correlation=odd, id=odd)
+    folder = export(chain((part, {}) for part in (cause, event(1, correlation=odd, causation=odd))))
+    found = json.loads(run("audit", "explain", folder, 1, "--json").stdout)
+    assert (found["same_request_count"], [one["id"] for one in found["causes"]]) == (1, [odd])
+    found = json.loads(run("audit", "explain", folder, odd, "--json").stdout)
+    assert (found["seq"], len(found["effects"])) == (0, 1)
+
+
 def test_an_entry_is_found_by_its_event_id_in_any_log(scores: Path, run: Run, export: Export) -> None:
     ident = "00000000-0000-7000-8000-000000000001"
     result = run("audit", "explain", scores, ident, "--json")
@@ -134,6 +146,12 @@ def test_a_version_that_is_not_here_is_named(export: Export, chain: Chain, run: 
 
 
 def test_a_wrong_time_or_stream_is_one_line_and_status_2(scores: Path, run: Run) -> None:
-    for stream, at in (("score-s1", "yesterday"), ("nothing", "2026-11-24"), ("score-s1", "")):
+    for stream, at in (
+        ("score-s1", "yesterday"),
+        ("nothing", "2026-11-24"),
+        ("score-s1", ""),
+        ("score-s1", "9999-12-31T23:59:59-12:00"),
+        ("score-s1", "0001-01-01T00:00:00+14:00"),
+    ):
         result = run("audit", "state", scores, "--stream", stream, "--at", at)
         assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)

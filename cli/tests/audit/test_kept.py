@@ -1,12 +1,14 @@
 """Going on from what was kept: `verify --keep` and `--since`, and `monitor`."""
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from tallystick_cli.audit.blocks import first_lines, from_entry
 from tallystick_cli.audit.monitor import Monitor
 from tallystick_cli.audit.sources import FolderSource
-from tallystick_tlog import Signer
+from tallystick_tlog import CompactRange, Signer, leaf_hash
 from tallystick_tlog.samples import ORIGIN, SIGNER, checkpoint, event, log
 
 KEY = str(SIGNER.verifier)
@@ -110,6 +112,67 @@ def test_a_damaged_log_is_not_kept_and_a_state_that_does_not_fit_is_not_used(
     (tmp_path / "empty").mkdir()
     assert run("audit", "verify", export(9), "--since", tmp_path / "empty").exit_code == 2
     assert verify(export(9), "--since", export(7, name="older"))["status"] == "intact"
+
+
+AUDIT = Signer("tally.example/acme/audit-2026-10", bytes(range(32)))
+OTHERS = "tally.example/zeta/audit-2026-10"
+
+
+def told_of(chain: Chain, *, size: int, root: bytes, origin: str = AUDIT.verifier.name, count: int = 2) -> list[bytes]:
+    """Make a compliance log whose second entry says that a log was dropped."""
+    data = {"log": "x", "origin": origin, "period": "2026-10", "root": b64encode(root).decode(), "size": size}
+    gone = event(1, source="ledger", type="ledger.audit_log.dropped", stream="audit_log-x", data=data)
+    first = (event(0), {"source_seq": 1})
+    return chain([first, (gone, {"source_seq": 1}), *((event(at), {"source_seq": at}) for at in range(2, count))])
+
+
+@pytest.mark.control("X-10")
+def test_a_kept_log_that_was_dropped_after_its_retention_is_not_missed(
+    export: Export, run: Run, chain: Chain, tmp_path: Path
+) -> None:
+    kept, logs = tmp_path / "kept", tmp_path / "all"
+    audit = chain(((event(at), {"source_seq": at + 1}) for at in range(3)), AUDIT.verifier.name)
+    root = CompactRange().extend(map(leaf_hash, audit)).root()
+    export(audit, signer=AUDIT, name="all/audit")
+    export(chain([(event(0), {"source_seq": 1})]), name="all/compliance")
+    assert run("audit", "verify", logs, "--keep", kept).exit_code == 0
+    rmtree(logs / "audit")
+
+    def status(*lines: bytes) -> int:
+        export(lines, name="all/compliance")
+        exit_code: int = run("audit", "verify", logs, "--since", kept).exit_code
+        return exit_code
+
+    assert status(*told_of(chain, size=3, root=root)) == 0
+    assert status(*told_of(chain, size=4, root=bytes(32))) == 0, "it may have grown before it was dropped"
+    assert status(*told_of(chain, size=3, root=bytes(32))) == 1, "another log was dropped than the one kept"
+    assert status(*told_of(chain, size=2, root=root)) == 1, "it was cut before it was dropped"
+    assert status(*told_of(chain, size=3, root=root, origin=OTHERS)) == 1, "that was another tenant's"
+    # What the kept replay has read, it has not forgotten.
+    export(told_of(chain, size=3, root=root), name="all/compliance")
+    assert run("audit", "verify", logs, "--since", kept, "--keep", kept).exit_code == 0
+    export(told_of(chain, size=3, root=root, count=9), name="all/compliance")
+    told = run("audit", "verify", logs, "--since", kept)
+    assert (told.exit_code, "of which 7 were read" in told.stdout) == (0, True)
+    assert "content dropped on" in told.stdout
+
+
+def test_what_was_kept_is_replaced_only_by_what_continues_it(
+    export: Export, run: Run, chain: Chain, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    assert run("audit", "verify", export(5), "--keep", kept).exit_code == 0
+    (file,) = kept.glob("*/checkpoint")
+    before = file.read_bytes()
+    rewritten = export(chain((event(at, actor="someone else"), {}) for at in range(7)))
+    assert run("audit", "verify", rewritten, "--keep", kept).exit_code == 1
+    assert run("audit", "verify", export(3), "--keep", kept).exit_code == 1
+    assert file.read_bytes() == before
+    other = export(0, name="other", signer=Signer("tally.example/acme/audit-2026-11", bytes(32)))
+    assert run("audit", "verify", other, "--keep", kept).exit_code == 0, "a log that was not kept before"
+    told = run("audit", "verify", export(7), "--keep", kept)
+    assert (told.exit_code, "not again" in told.stdout) == (0, False)
+    assert file.read_bytes() != before
 
 
 class Ledger(BaseHTTPRequestHandler):

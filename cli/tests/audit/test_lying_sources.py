@@ -79,7 +79,9 @@ def test_a_replays_state_that_lies_in_an_older_export_is_not_believed(
 
 
 @pytest.mark.control("EV-23")
-def test_a_kept_log_that_is_gone_is_told_of_even_if_one_log_is_left(export: Export, run: Run, tmp_path: Path) -> None:
+def test_a_kept_log_that_is_gone_is_a_finding_whether_or_not_others_are_left(
+    export: Export, run: Run, tmp_path: Path
+) -> None:
     other = Signer("tally.example/acme/audit-2026-11", bytes(32))
     export(3, name="all/one")
     folder = export(0, signer=other, name="all/two").parent
@@ -88,12 +90,18 @@ def test_a_kept_log_that_is_gone_is_told_of_even_if_one_log_is_left(export: Expo
     for file in (folder / "one").iterdir():
         file.unlink()
     (folder / "one").rmdir()
-    assert (
-        f"you kept a checkpoint of log {ORIGIN}, which is not here"
-        in run("audit", "verify", folder, "--since", kept).stderr
-    )
+    told = run("audit", "verify", folder, "--since", kept)
+    assert told.exit_code == 1
+    assert "damaged: absent: you kept a checkpoint of its 3 entries, and the log is not here" in told.stdout
+    report = json.loads(run("audit", "verify", folder, "--since", kept, "--json").stdout)
+    assert (report["status"], [one["status"] for one in report["logs"]]) == ("damaged", ["intact", "damaged"])
+    (finding,) = report["findings"]
+    assert (finding["code"], report["logs"][1]["log"]) == ("absent", ORIGIN)
     # Whoever names one log has not asked for the others.
-    assert "not here" not in run("audit", "verify", f"{folder / 'two'}/", "--since", kept).stderr
+    assert run("audit", "verify", f"{folder / 'two'}/", "--since", kept).exit_code == 0
+    (folder / "two").rename(folder.parent / "away")
+    export(3, name="all/three", signer=Signer("tally.example/acme/audit-2026-12", bytes(32)))
+    assert run("audit", "verify", folder, "--since", kept).exit_code == 1
 
 
 @pytest.mark.parametrize("origin", [".", ".."])

@@ -12,6 +12,7 @@ from alembic.operations import Operations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 from tallystick_chassis.database import connection_arguments
+from tallystick_chassis.pruning import let_duty_prune
 from tallystick_chassis.rate_limits import create_rate_counters
 from tallystick_chassis.schema import create_chassis_tables
 from tallystick_cli.stack import database_setup
@@ -31,6 +32,7 @@ def _create_tables(connection: Connection, service: str) -> None:
         operations = Operations(MigrationContext.configure(connection))
         create_chassis_tables(operations, service)
         create_rate_counters(operations, service)
+        let_duty_prune(operations, service)
 
 
 async def _create_all(databases: Databases) -> None:

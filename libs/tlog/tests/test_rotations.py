@@ -84,6 +84,8 @@ def test_spans_say_which_key_signed_from_where_to_where() -> None:
 
 def test_the_audit_logs_of_all_months_share_a_name() -> None:
     assert rotation_name("ledger.test/acme/audit-2026-11") == "ledger.test/acme/audit"
+    assert rotation_name("ledger.test/acme/audit-2026-11.2") == "ledger.test/acme/audit"
+    assert rotation_name("ledger.test/acme/compliance.2") == "ledger.test/acme/compliance"
     assert rotation_name(LOG) == LOG
     month = KeyHistory("ledger.test/acme/audit-2026-12").add(0, statement(1, 2, size=9, name="ledger.test/acme/audit"))
     assert [key.name for key in month.verifiers_at(1)] == ["ledger.test/acme/audit-2026-12"]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from tallystick_tlog import TlogError, TlogProof, leaf_hash, parse_entry
 
+from tallystick_cli.audit.absent import find_absent
 from tallystick_cli.audit.answering import AuditGroup
 from tallystick_cli.audit.console import (
     EXIT_DAMAGED,
@@ -19,9 +20,8 @@ from tallystick_cli.audit.console import (
     plain_errors,
     printable,
     say,
-    warn,
 )
-from tallystick_cli.audit.kept import load_since
+from tallystick_cli.audit.kept import load_kept_before, load_since
 from tallystick_cli.audit.keys import load_keys
 from tallystick_cli.audit.mirror import mirror
 from tallystick_cli.audit.monitor_command import monitor
@@ -59,25 +59,27 @@ def verify(
     """Replay every entry of a log and name the first that does not hold.
 
     An export is a folder with `entries.ndjson`, `checkpoint` and `ledger.vkey`. Exit status: 0 intact, 1 damaged,
-    2 not done. Without --key the answer is only "self-consistent": whoever made the log can have made the key.
+    2 not done, 70 tally itself broke down. Without --key the answer is only "self-consistent": whoever made the log
+    can have made the key.
 
-    With --keep, the replay's state is kept too: --since with that folder reads only what was added since.
+    With --keep, the replay's state is kept too: --since with that folder reads only what was added since. Without
+    --since, a checkpoint that the folder holds already is compared all the same, and replaced by what continues it.
 
         tally audit verify logs/acme-compliance --key ledger.vkey --since kept --keep kept
     """
     with plain_errors():
         keys = load_keys(key) if key is not None else ()
         kept = load_since(since) if since is not None else ()
+        before = kept or load_kept_before(keep)
         sources = open_sources(source, ca, header or ())
         with progress_bar(total_bytes(sources)) as advance:
-            reports = tuple(verify_log(item, keys, kept, jobs, advance, keep) for item in sources)
-        here = {item.log for item in reports}
-        if kept and None not in here and here.isdisjoint(item.checkpoint.origin for item in kept):
-            fail(f"the checkpoint you kept is of log {kept[0].checkpoint.origin}, which is not here")
-        is_one_log = len(sources) == 1 and Path(sources[0].name) == Path(source)
-        for item in () if is_one_log else kept:
-            if item.checkpoint.origin not in here:
-                warn(f"you kept a checkpoint of log {item.checkpoint.origin}, which is not here")
+            reports = tuple(verify_log(item, keys, before, jobs, advance, keep) for item in sources)
+        if len(sources) > 1 or Path(sources[0].name) != Path(source):
+            reports += find_absent(kept, reports)
+        elif kept and reports[0].log is not None and reports[0].since is None:
+            # Whoever names one log has not asked for the others; but then it should be one that was kept.
+            origins = {item.checkpoint.origin for item in kept}
+            fail(f"the checkpoint you kept is of log {min(origins)}, which is not here")
     (report_json if as_json else report_text)(reports)
     warn_if_unauthenticated(reports)
     if any(item.status == "damaged" for item in reports):

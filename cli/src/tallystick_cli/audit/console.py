@@ -18,6 +18,8 @@ from tallystick_cli.audit.sources import LogSource, open_sources
 
 EXIT_DAMAGED: Final = 1
 EXIT_NOT_DONE: Final = 2
+EXIT_BROKEN: Final = 70
+"""A fault of the program's own (EX_SOFTWARE of sysexits.h), so that nobody takes it for a finding."""
 
 _KEY_HELP: Final = "The ledger's key as you pinned it: name+hash+key, or a file with one such key a line."
 
@@ -32,6 +34,10 @@ LogArgument = Annotated[str, typer.Argument(metavar="EXPORT", help="An export fo
 LogsArgument = Annotated[
     list[str], typer.Argument(metavar="EXPORT…", help="Export folders, or folders of such folders.")
 ]
+
+
+MAX_SECONDS: Final = 31_536_000.0
+"""A year: the most that an option in seconds takes."""
 
 
 class Words(Console):

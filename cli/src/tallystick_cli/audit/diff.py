@@ -142,10 +142,9 @@ def compare(first: LogSource, second: LogSource, keys: tuple[VerifierKey, ...], 
 def _differing(line_a: bytes, line_b: bytes) -> tuple[str, ...]:
     """Name the fields in which two entries differ, dotted."""
     try:
-        value_a, value_b = msgspec.json.decode(line_a), msgspec.json.decode(line_b)
+        return tuple(_walk(msgspec.json.decode(line_a), msgspec.json.decode(line_b), ""))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return ()
-    return tuple(_walk(value_a, value_b, ""))
+        return ()  # both lines are shown
 
 
 def _walk(value_a: object, value_b: object, path: str) -> Iterator[str]:

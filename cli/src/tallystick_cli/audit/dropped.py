@@ -11,7 +11,24 @@ MAX_NOTES: Final = 1_000
 """A bound on memory: that many months of logs are 83 years."""
 
 _MAX_WORDS: Final = 512
-"""Characters of what a note repeats of an entry."""
+"""Characters of what is repeated of an entry."""
+
+
+class DroppedLog(msgspec.Struct, frozen=True):
+    """What is left of a log: its ``root`` (base64) over ``size`` entries; ``on`` is the day when the rest went."""
+
+    log: str
+    period: str
+    size: int
+    root: str
+    on: str
+
+    def in_words(self) -> str:
+        """Say it in a sentence."""
+        return (
+            f"{self.log} of period {self.period}: content dropped on {self.on} after its retention; "
+            f"its {self.size} entries had the root {self.root}, as its closing says"
+        )
 
 
 class _Data(msgspec.Struct):
@@ -32,14 +49,14 @@ class _Line(msgspec.Struct):
     recorded: str
 
 
-def dropped_in(data: bytes) -> tuple[str, ...]:
-    """Say for each log that was dropped, as the whole lines in ``data`` tell, what is left of it."""
+def dropped_in(data: bytes) -> tuple[DroppedLog, ...]:
+    """Return each log that was dropped, as the whole lines in ``data`` tell."""
     if _MARK not in data:
         return ()
-    return tuple(note for line in data.split(b"\n") if _MARK in line and (note := _note(line)) is not None)
+    return tuple(found for line in data.split(b"\n") if _MARK in line and (found := _read(line)) is not None)
 
 
-def _note(line: bytes) -> str | None:
+def _read(line: bytes) -> DroppedLog | None:
     try:
         entry = msgspec.json.decode(line, type=_Line)
         if (entry.event.source, entry.event.type) != ("ledger", _TYPE):
@@ -49,7 +66,4 @@ def _note(line: bytes) -> str | None:
         return None
     if len(log.origin) + len(log.period) + len(log.root) > _MAX_WORDS:
         return None
-    return (
-        f"{log.origin} of period {log.period}: content dropped on {entry.recorded[:10]} after its retention; "
-        f"its {log.size} entries had the root {log.root}, as its closing says"
-    )
+    return DroppedLog(log.origin, log.period, log.size, log.root, entry.recorded[:10])

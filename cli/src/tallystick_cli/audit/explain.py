@@ -77,7 +77,7 @@ def find_entry(
     if seq is not None and len(sources) > 1:
         message = "there are several logs here: name one of them, or the entry by its event id"
         raise AuditError(message)
-    marker = b'"id":"%b"' % entry.encode("utf-8", "replace")
+    marker = b'"id":"%b"' % _as_written(entry)
     found: Record | None = None
     reports = []
     for source in sources:
@@ -113,7 +113,7 @@ def explain(record: Record, sources: Sequence[LogSource], reports: Sequence[Repo
     effects: list[Related] = []
     count = 0
     known: dict[str, Record] = {}
-    markers = [text.encode() for text in (event.correlation, event.causation, event.id) if text]
+    markers = [_as_written(text) for text in (event.correlation, event.causation, event.id) if text]
 
     def take(other: Record) -> None:
         nonlocal count
@@ -183,13 +183,18 @@ def _causes(
                 if other.event.id == target:
                     known[target] = other
 
-            _scan(verified, [wanted.encode()], take, advance)
+            _scan(verified, [_as_written(wanted)], take, advance)
         cause = known.get(wanted)
         if cause is None:
             return tuple(causes), wanted
         causes.append(_related(cause))
         wanted = cause.event.causation
     return tuple(causes), None
+
+
+def _as_written(text: str) -> bytes:
+    """Write a text as it stands in a line between its quotation marks; what no line can hold finds nothing."""
+    return msgspec.json.encode(text.encode("utf-8", "replace").decode())[1:-1]
 
 
 def _scan(verified: _Verified, markers: Sequence[bytes], take: Callable[[Record], None], advance: Advance) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from tallystick_tlog import MAX_INTEGER, MAX_LINE_BYTES, CompactRange, is_origin, is_recorded
 
-from tallystick_cli.audit.dropped import dropped_in
+from tallystick_cli.audit.dropped import DroppedLog, dropped_in
 from tallystick_cli.audit.key_history import TYPES as ROTATIONS
 
 _Text = Annotated[str, Meta(min_length=1)]
@@ -86,7 +86,7 @@ class Series(msgspec.Struct, frozen=True):
 class Digest(msgspec.Struct, frozen=True):
     """A block in which everything holds, and its edges. Hashes are 32 bytes, times as entries write them.
 
-    ``first_leaf`` is the first entry's; ``dropped`` says in words which logs' contents were dropped.
+    ``first_leaf`` is the first entry's; ``dropped`` are the logs whose contents were dropped.
     """
 
     tree: CompactRange
@@ -96,7 +96,7 @@ class Digest(msgspec.Struct, frozen=True):
     first_recorded: str
     last_recorded: str
     series: tuple[Series, ...]
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[DroppedLog, ...] = ()
 
 
 class _Run(msgspec.Struct, gc=False):

@@ -5,10 +5,23 @@ from typing import Final, Literal
 
 import msgspec
 
+from tallystick_cli.audit.dropped import DroppedLog
 from tallystick_cli.audit.key_history import KeyUse
 
 Code = Literal[
-    "hash", "chain", "order", "source_gap", "root", "signature", "format", "log", "size", "time", "truncated", "key"
+    "hash",
+    "chain",
+    "order",
+    "source_gap",
+    "root",
+    "signature",
+    "format",
+    "log",
+    "size",
+    "time",
+    "truncated",
+    "key",
+    "absent",
 ]
 
 
@@ -28,7 +41,8 @@ class Report(msgspec.Struct, frozen=True):
     log goes on for them after a restore that lost signed entries.
     ``keys`` is the history of checkpoint keys, as far as the replay got; empty where the log has no rotation.
     ``since`` is the size of the kept checkpoint that the log was compared with, None if none of it was kept. It stands
-    for the first ``not_read`` of the ``entries``, which were not read again.
+    for the first ``not_read`` of the ``entries``, which were not read again. ``dropped`` are the logs whose content is
+    gone, as ``notes`` say.
     """
 
     source: str
@@ -43,6 +57,7 @@ class Report(msgspec.Struct, frozen=True):
     keys: tuple[KeyUse, ...] = ()
     since: int | None = None
     not_read: int = 0
+    dropped: tuple[DroppedLog, ...] = ()
 
 
 class DamagedLogError(Exception):

@@ -73,6 +73,23 @@ def load_since(path: Path) -> tuple[KeptLog, ...]:
     return tuple(_load(folder / CHECKPOINT, None if _is_export(folder) else folder / REPLAY) for folder in folders)
 
 
+def load_kept_before(folder: Path | None) -> tuple[KeptLog, ...]:
+    """Read the checkpoints of a folder that is about to be kept in, which must not be lost to another history.
+
+    Raises:
+        AuditError: one of them cannot be read.
+
+    """
+    if folder is None:
+        return ()
+    try:
+        found = sorted(folder.glob(f"*/{CHECKPOINT}"))
+    except (OSError, ValueError) as error:
+        message = f"cannot read {folder}: {error}"
+        raise AuditError(message) from error
+    return tuple(_load(file, None) for file in found)
+
+
 def load_log(folder: Path, origin: str) -> KeptLog | None:
     """Read what was kept of one log; None if nothing was.
 

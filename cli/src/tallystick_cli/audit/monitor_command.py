@@ -11,6 +11,7 @@ import typer
 
 from tallystick_cli.audit.console import (
     EXIT_DAMAGED,
+    MAX_SECONDS,
     CaOption,
     HeaderOption,
     JsonOption,
@@ -32,9 +33,17 @@ def monitor(
     key: PinnedKeyOption,
     state: Annotated[Path, typer.Option(help="A folder for what was seen: checkpoints, replay, evidence.")],
     once: Annotated[bool, typer.Option("--once", help="Look once, for cron.")] = False,
-    interval_s: Annotated[float, typer.Option("--interval", min=1, help="Seconds between two looks.")] = 60.0,
+    interval_s: Annotated[
+        float, typer.Option("--interval", min=1, max=MAX_SECONDS, help="Seconds between two looks.")
+    ] = 60.0,
     stall_after_s: Annotated[
-        float | None, typer.Option("--stall-after", min=1, help="Alarm if the log has not grown for so many seconds.")
+        float | None,
+        typer.Option(
+            "--stall-after",
+            min=1,
+            max=MAX_SECONDS,
+            help="Alarm if the log has not grown for so many seconds.",
+        ),
     ] = None,
     as_json: JsonOption = False,
     ca: CaOption = None,

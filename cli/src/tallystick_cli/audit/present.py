@@ -58,13 +58,22 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 @contextmanager
 def workspace() -> Iterator[sqlite3.Connection]:
-    """Open an empty database on disk that goes away afterwards, so that memory stays flat however much there is."""
+    """Open an empty database on disk that goes away afterwards, so that memory stays flat however much there is.
+
+    Raises:
+        AuditError: the disk is full, or cannot be written to.
+
+    """
     with (
         TemporaryDirectory(prefix="tally-reconcile-") as folder,
         closing(sqlite3.connect(Path(folder) / "work.db", isolation_level=None)) as work,
     ):
-        work.executescript(f"pragma journal_mode=off; pragma synchronous=off; {_TABLES} begin;")
-        yield work
+        try:
+            work.executescript(f"pragma journal_mode=off; pragma synchronous=off; {_TABLES} begin;")
+            yield work
+        except sqlite3.OperationalError as error:
+            message = f"cannot work in {folder}: {error}"
+            raise AuditError(message) from error
 
 
 class Service:

@@ -8,6 +8,7 @@ import typer
 
 from tallystick_cli.audit.console import (
     EXIT_DAMAGED,
+    MAX_SECONDS,
     CaOption,
     HeaderOption,
     JsonOption,
@@ -38,7 +39,12 @@ def reconcile(
     key: KeyOption = None,
     grace_s: Annotated[
         float,
-        typer.Option("--grace", min=0, help="Seconds that an event may take to the ledger, and from it to others."),
+        typer.Option(
+            "--grace",
+            min=0,
+            max=MAX_SECONDS,
+            help="Seconds that an event may take to the ledger, and from it to others.",
+        ),
     ] = 300.0,
     as_json: JsonOption = False,
     ca: CaOption = None,

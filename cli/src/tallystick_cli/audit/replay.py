@@ -16,7 +16,7 @@ from tallystick_tlog import (
 )
 
 from tallystick_cli.audit.blocks import Block
-from tallystick_cli.audit.dropped import MAX_NOTES, dropped_in
+from tallystick_cli.audit.dropped import MAX_NOTES, DroppedLog, dropped_in
 from tallystick_cli.audit.fast import Digest, Series, digest
 from tallystick_cli.audit.findings import Code, Finding
 from tallystick_cli.audit.key_history import TYPES, KeptRotation, statement_of
@@ -55,6 +55,7 @@ class ReplayState(msgspec.Struct, frozen=True):
     series: tuple[Series, ...]
     rotations: tuple[KeptRotation, ...] = ()
     first_leaf: bytes = b""
+    dropped: tuple[DroppedLog, ...] = ()
 
 
 class Replay:
@@ -72,7 +73,7 @@ class Replay:
         self.finding: Finding | None = None
         self.suspicion: Suspicion | None = None
         self.roots = {0: self.tree.root()}
-        self.dropped: tuple[str, ...] = ()
+        self.dropped: tuple[DroppedLog, ...] = ()
         self.first_leaf = b""
         self._kept_sizes = kept_sizes
         self._rotations: tuple[KeptRotation, ...] = ()
@@ -133,6 +134,7 @@ class Replay:
             self.series(),
             self._rotations,
             self.first_leaf,
+            self.dropped,
         )
 
     @classmethod
@@ -151,6 +153,7 @@ class Replay:
         replay.tree = CompactRange.from_bytes(state.tree)
         replay.roots = {replay.tree.end: replay.tree.root()}
         replay._leaf, replay._recorded, replay.first_leaf = state.leaf, state.recorded, state.first_leaf
+        replay.dropped = state.dropped
         replay._numbers = {(item.source, item.aggregate): item.last for item in state.series}
         replay._first_numbers = {(item.source, item.aggregate): item.first for item in state.series}
         return replay
@@ -182,7 +185,7 @@ class Replay:
                 self.roots[self.tree.end] = self.tree.root()
         self.tree = self.tree.extend(leaves)
 
-    def _note(self, dropped: tuple[str, ...]) -> None:
+    def _note(self, dropped: tuple[DroppedLog, ...]) -> None:
         self.dropped = (self.dropped + dropped)[:MAX_NOTES]
 
     def _read(self, line: bytes, ahead: int, *, whole: bool) -> Entry | None:

@@ -77,7 +77,11 @@ def parse_time(text: str) -> datetime:
         raise AuditError(message) from error
     if len(text) <= len("2026-11-21"):
         at = at.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        message = "--at is outside the calendar in UTC"
+        raise AuditError(message) from error
 
 
 def states_at(  # noqa: PLR0917 (the command's own parameters)

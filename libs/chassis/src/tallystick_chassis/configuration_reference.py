@@ -19,6 +19,7 @@ from tallystick_contracts.topology import SERVICE_FOLDERS, SERVICE_PACKAGES, Ser
 from tallystick_chassis.http.client_address import Networks
 from tallystick_chassis.settings import (
     PREFIX,
+    Days,
     KeyEncryptionKeys,
     MigrateSettings,
     PublicKey,
@@ -51,6 +52,9 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "drain_s": "seconds between not ready and closing, so that senders notice",
         "republish_after_s": "seconds without the ledger's receipt after which an event is published again",
         "hand_over_after_s": "seconds without NATS after which the worker hands its events to the ledger over HTTP",
+        "idempotency_days": "days for which an `Idempotency-Key` gets the same answer; after them it is a new command",
+        "inbox_days": "days for which a handled event is remembered by its id; more than the oldest backup that might "
+        "be restored",
         "keys_dsn": "`postgresql://` address of the runtime role in the key store's database",
         "kek": "key-encryption keys: a JSON object of epoch to 32 bytes in base64; the greatest epoch wraps new keys",
         "client_secret": "the service's own secret at identity's token endpoint; its client id is its name",
@@ -111,6 +115,7 @@ _FORMS: Final[Mapping[type, str]] = MappingProxyType(
         Path: "path",
         Networks: "text",
         int: "whole number",
+        Days: "whole number",
         float: "number",
         str: "text",
     }

@@ -58,8 +58,8 @@ class Wiring:
     ``(tenant_id, id)`` in which a foreign id is looked up after a miss. ``authenticator`` is identity's own; others
     ask identity. ``readiness`` adds named checks that raise when they fail. ``bus_jobs`` makes jobs that need the
     worker's own connection to NATS (the ledger's writer); what it adds to the list is closed with the process, in
-    order. ``state`` declares what an auditor may compare with the ledger. ``refuse`` makes the answer for an error of a
-    route, for a service whose pages say it in words.
+    order, and after it what is in ``closing``. ``state`` declares what an auditor may compare with the ledger.
+    ``refuse`` makes the answer for an error of a route, for a service whose pages say it in words.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -70,6 +70,7 @@ class Wiring:
     readiness: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     bus_jobs: Callable[[Bus, list[Closable]], Sequence[Job]] | None = None
     state: Sequence[StateKind] = ()
+    closing: Sequence[Closable] = ()
     refuse: Callable[[Any, Exception], Response[Any]] | None = None
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "TALLY_"
 KEY_BYTES = 32
 MAX_VALUE_BYTES = 65_536
+MAX_DAYS = 36_500
 
 
 class Secret(str):
@@ -49,6 +50,12 @@ class SecretKey(bytes):
 
 class PublicKey(bytes):
     """32 public bytes (Ed25519), given in standard base64."""
+
+    __slots__ = ()
+
+
+class Days(int):
+    """A number of whole days, one at least."""
 
     __slots__ = ()
 
@@ -101,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 1.0
     republish_after_s: float = 30.0
     hand_over_after_s: float = 10.0
+    idempotency_days: Days = Days(7)
+    inbox_days: Days = Days(90)
     keys_dsn: Secret | None = None
     kek: KeyEncryptionKeys | None = None
     kek_watched: Path | None = None
@@ -222,6 +231,14 @@ def _integer(text: str) -> int:
         raise ValueError(message) from None
 
 
+def _days(text: str) -> Days:
+    days = Days(_integer(text))
+    if not 1 <= days <= MAX_DAYS:
+        message = f"not a number of days from 1 to {MAX_DAYS}"
+        raise ValueError(message)
+    return days
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -268,6 +285,7 @@ def key_encryption_keys(text: str) -> KeyEncryptionKeys:
 
 _PARSERS: dict[type, Callable[[str], Any]] = {
     int: _integer,
+    Days: _days,
     float: _number,
     bool: _switch,
     Path: _path,

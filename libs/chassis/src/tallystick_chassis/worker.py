@@ -18,6 +18,7 @@ from tallystick_chassis.metric_catalogue import JOB_FAILURES, JOB_IDLE
 from tallystick_chassis.metrics import age, count, is_on
 from tallystick_chassis.misses import MissChecker
 from tallystick_chassis.outbox_watch import WATCH_INTERVAL_S, OutboxWatch
+from tallystick_chassis.pruning import Pruner
 from tallystick_chassis.rate_limits import CounterPruner
 from tallystick_chassis.receipts import ReceiptReader
 from tallystick_chassis.relay import Relay, RelaySettings
@@ -57,8 +58,8 @@ async def run_worker(runtime: Runtime, wiring: Wiring, stop: asyncio.Event) -> N
             jobs += wiring.bus_jobs(bus, pulls)
         await supervise(jobs, stop, grace_s=_GRACE_S)
     finally:
-        for pull in pulls:
-            await pull.close()
+        for one in (*pulls, *wiring.closing):
+            await one.close()
         await bus.close()
 
 
@@ -100,7 +101,11 @@ def chassis_jobs(runtime: Runtime, wiring: Wiring, bus: Bus, pulls: list[Closabl
     ]
     if is_on():
         jobs.append(Job("outbox-watch", OutboxWatch(duty).step, WATCH_INTERVAL_S))
-    jobs.append(Job("rate-counters", CounterPruner(duty, clock).step, _PRUNE_INTERVAL_S))
+    pruner = Pruner(duty, clock, key_days=settings.idempotency_days, inbox_days=settings.inbox_days)
+    jobs += [
+        Job("rate-counters", CounterPruner(duty, clock).step, _PRUNE_INTERVAL_S),
+        Job("prune", pruner.step, _PRUNE_INTERVAL_S),
+    ]
     if settings.url_of(ServiceName.LEDGER) is not None:
         hand_over = HandOver(
             duty=duty,

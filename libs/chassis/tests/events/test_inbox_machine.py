@@ -2,16 +2,20 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import func, select
 from tallystick_chassis.catch_up import FeedUnavailableError, OwnFeed
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.consumer import ConsumerSettings, EventConsumer
 from tallystick_chassis.ids import TenantId
+from tallystick_chassis.pruning import Pruner
 from tallystick_chassis.relay import Relay
+from tallystick_chassis.tables import inbox
 from tallystick_contracts.topology import Durable, Filter, ServiceName
 
 BOTH = Durable(
@@ -32,6 +36,7 @@ class InboxMachine(RuleBasedStateMachine):
         self.tenant = TenantId(uuid4())
         self.identity = self.house.app("identity")
         self.database = self.house.app("assessment")
+        self.database.clock = lambda: utc_now() - timedelta(days=200)
         self.duty = self.house.duty("assessment")
         self.points = tools.CrashPoints(self.database)
         self.tape = tools.Tape()
@@ -91,6 +96,17 @@ class InboxMachine(RuleBasedStateMachine):
             await asyncio.gather(self.steps(0), self.steps(1))
 
         self.runner.run(both())
+
+    @rule()
+    def forget_what_was_handled_long_ago(self):
+        """What keeps an event from being handled again is its number: the inbox row may go."""
+        pruner = Pruner(self.duty, utc_now, key_days=7, inbox_days=90)
+        self.runner.run(pruner.step())
+        assert self.runner.run(self.remembered()) == 0
+
+    async def remembered(self):
+        async with self.duty.duty() as connection:
+            return await connection.scalar(select(func.count(inbox.c.event_id)))
 
     @rule(process=st.integers(0, 1))
     def restart(self, process):

@@ -49,6 +49,8 @@ class Workers:
             ledger_key=bytes(32),
             ledger_origin="tallystick.local",
             republish_after_s=30.0,
+            idempotency_days=7,
+            inbox_days=90,
             url_of=lambda source: f"https://{source}.test" if source == "identity" else None,
         )
         return Runtime(
@@ -133,6 +135,26 @@ async def test_a_worker_without_the_ledgers_key_does_not_start(workers):
     runtime.settings.ledger_key = None
     with pytest.raises(SettingsError, match="TALLY_LEDGER_KEY"):
         await run_worker(runtime, Wiring(), asyncio.Event())
+
+
+class Closed:
+    """Something of a service's own that is closed at the end."""
+
+    def __init__(self):
+        self.times = 0
+
+    async def close(self):
+        self.times += 1
+
+
+async def test_what_a_service_opened_for_its_jobs_is_closed_with_its_worker(workers):
+    stop, own = asyncio.Event(), Closed()
+    running = asyncio.create_task(run_worker(workers.runtime("identity"), Wiring(closing=(own,)), stop))
+    await asyncio.sleep(0.1)
+    assert own.times == 0
+    stop.set()
+    await asyncio.wait_for(running, 10)
+    assert own.times == 1
 
 
 async def test_a_job_that_fails_is_tried_again_and_disturbs_no_other():

@@ -1,7 +1,7 @@
 """Rotations of a checkpoint key: a statement that the old and the new key sign, and the history that they make.
 
-A statement names what it is for: a log (its origin; for the audit logs of all months ``…/audit``), or a whole
-installation (the origins' prefix). Its text is
+A statement names what it is for: a log (its origin; for the audit logs of all months ``…/audit``, and for a log that
+goes on after a break the name of the first), or a whole installation (the origins' prefix). Its text is
 
     tallystick key rotation v1
     <name>
@@ -34,7 +34,7 @@ _DOMAIN: Final = "tallystick key rotation v1"
 _KEY_BYTES: Final = 32
 _LINES: Final = 6
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}")
-_AUDIT_LOG: Final = re.compile(r"(.*/audit)-[0-9]{4}-[0-9]{2}")
+_SHARED: Final = re.compile(r"(.*/audit)-[0-9]{4}-[0-9]{2}(?:[.][0-9]+)?|(.*/compliance)[.][0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,13 @@ class KeyRotation:
 
 
 def rotation_name(origin: str) -> str:
-    """Say under which name a log's rotations are signed: its origin, or ``…/audit`` for an audit log of any month."""
-    audit = _AUDIT_LOG.fullmatch(origin)
-    return audit[1] if audit else origin
+    """Say under which name a log's rotations are signed: its origin, or one that it shares with those before it.
+
+    ``…/audit`` is for an audit log of any month, ``…/compliance`` for its successors: between the signing and the
+    recording of a statement a month may end, and a log that stands still may be succeeded.
+    """
+    shared = _SHARED.fullmatch(origin)
+    return (shared[1] or shared[2]) if shared else origin
 
 
 def sign_rotation(rotation: KeyRotation, old_seed: bytes, new_seed: bytes) -> str:
@@ -152,7 +156,7 @@ class KeyHistory:
 
         """
         rotation = open_rotation(note, rotation_name(self.origin))
-        # The audit logs of all months share a name, so a statement may be signed at the size of the month before.
+        # Audit logs of all months share a name, as successors do: the size may be that of the log before.
         if rotation.name == self.origin and rotation.size > seq:
             message = f"the rotation was signed for a log of {rotation.size} entries and stands at {seq}"
             raise RotationError(message)

@@ -94,6 +94,7 @@ def wire(runtime: Runtime) -> Wiring:
     desk = HandOverDesk(writer=writer_with(AskNobody()), duty=runtime.duty)
     exports = ExportPreparer(runtime.duty)
     outbound, box = open_outbound(settings), open_box(settings)
+    dropper = _dropper(runtime, settings)
     streamer = Streamer(
         stores=Stores(runtime.database, runtime.duty, guard, runtime.clock),
         receivers=receivers(outbound=outbound, box=box, clock=runtime.clock),
@@ -102,7 +103,7 @@ def wire(runtime: Runtime) -> Wiring:
     return Wiring(
         routes=(
             *reading_routes(database=runtime.database, vkey_of=vkey_of, chain_of=chain_of, high_water=guard),
-            *search_routes(runtime.database),
+            *search_routes(runtime.database, guard),
             *export_routes(
                 database=runtime.database,
                 public_url=public_url,
@@ -115,7 +116,7 @@ def wire(runtime: Runtime) -> Wiring:
         ),
         handlers=HANDLERS,
         jobs=(
-            *_retention_jobs(runtime, settings),
+            *((Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),) if dropper else ()),
             Job("watch-high-water", watch.step, interval_s=WATCH_INTERVAL_S),
             Job("compact-high-water", marks.compact, interval_s=_COMPACTING_INTERVAL_S),
             Job("close-audit-logs", closer.step, interval_s=_CLOSING_INTERVAL_S),
@@ -129,12 +130,13 @@ def wire(runtime: Runtime) -> Wiring:
             *_writer_jobs(runtime, writer_with, bus, closing),
             *_streaming_jobs(streamer, closing),
         ],
+        closing=(dropper,) if dropper else (),
     )
 
 
-def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
+def _dropper(runtime: Runtime, settings: Settings) -> LogDropper | None:
     if settings.purge_dsn is None:
-        return ()
+        return None
     purge = DutyDatabase(
         settings.purge_dsn,
         runtime.service,
@@ -143,14 +145,13 @@ def _retention_jobs(runtime: Runtime, settings: Settings) -> Sequence[Job]:
         ca_file=settings.ca_file,
         clock=runtime.clock,
     )
-    dropper = LogDropper(
+    return LogDropper(
         database=runtime.database,
         duty=runtime.duty,
         purge=purge,
         clock=runtime.clock,
         retention_months=settings.audit_retention_months,
     )
-    return (Job("drop-expired-logs", dropper.step, interval_s=_CLOSING_INTERVAL_S),)
 
 
 def _ring(settings: Settings) -> KeyRing:

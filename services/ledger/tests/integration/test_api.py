@@ -388,16 +388,14 @@ async def test_a_public_entry_comes_with_a_proof_that_stands_alone(
     assert without_correlation(answers[0]) == without_correlation(answers[1])
 
 
-@pytest.mark.parametrize("url", ["checkpoint", "export/303/checkpoint"])
-async def test_what_a_killed_writer_left_unmarked_is_marked_before_it_is_shown(  # noqa: PLR0917 - fixtures
-    client: httpx.AsyncClient, people: People, filled: Filled, marks: FileHighWater, tmp_path: Path, url: str
+async def test_what_a_killed_writer_left_unmarked_is_marked_before_it_is_shown(
+    client: httpx.AsyncClient, people: People, filled: Filled, marks: FileHighWater, tmp_path: Path
 ) -> None:
-    auditor = people.sign_in(filled.tenant, "ledger.read", "ledger.export")
+    auditor = people.sign_in(filled.tenant, "ledger.read")
     origin = f"ledger.test/{filled.tenant}/compliance"
-    await client.post(f"{BASE}/exports", json={"log_id": str(filled.compliance)}, headers=auditor)
     newest = await marks.read(origin)
     (tmp_path / "high-water" / FILE).write_bytes(b"")
-    assert (await client.get(f"{BASE}/logs/{filled.compliance}/{url}", headers=auditor)).status_code == 200
+    assert (await client.get(f"{BASE}/logs/{filled.compliance}/checkpoint", headers=auditor)).status_code == 200
     assert newest is not None
     assert await FileHighWater(tmp_path / "high-water").read(origin) == newest
 

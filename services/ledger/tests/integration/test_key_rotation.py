@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-from tallystick_chassis.ids import TenantId
+from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.transaction import Transaction
 from tallystick_contracts.generated.ledger import KeyRotated
 from tallystick_contracts.message import LogKind
@@ -176,6 +176,104 @@ async def test_a_rotation_reaches_every_log_of_every_tenant(
             assert history_of(stored).keys == (FIRST, new)
             expect_all_signed(stored)
             assert bytes(stored.log["public_key"]) == new
+
+
+async def test_the_platforms_log_says_that_the_key_was_rotated_whether_or_not_there_was_one(  # noqa: PLR0917 - fixtures, by name
+    writer: LedgerWriter,
+    source: FakeSource,
+    tenant: TenantId,
+    rotator: KeyRotator,
+    reader: LedgerReader,
+    superuser: asyncpg.Connection,
+) -> None:
+    await writer.record(tenant, L, source.compliance(tenant, 3))
+    first = await rotate(rotator, superuser, writer, tenant)
+    assert await reader.logs(PLATFORM_TENANT) == []
+    await deliver(superuser, writer, PLATFORM_TENANT)
+    (stored,) = await reader.logs(PLATFORM_TENANT)
+    assert history_of(stored).keys == (FIRST, first)
+    assert bytes(stored.log["public_key"]) == first
+    # Now it is a log like any other's: the next rotation reaches it, once.
+    second = await rotate(rotator, superuser, writer, tenant, PLATFORM_TENANT)
+    (stored,) = await reader.logs(PLATFORM_TENANT)
+    assert history_of(stored).keys == (FIRST, first, second)
+    assert len(stored.lines) == 2
+    expect_all_signed(stored)
+
+
+async def test_a_rotation_reaches_the_successor_of_a_log_that_was_closed(  # noqa: PLR0917 - fixtures, by name
+    writer: LedgerWriter,
+    source: FakeSource,
+    tenant: TenantId,
+    rotator: KeyRotator,
+    duty: DutyDatabase,
+    superuser: asyncpg.Connection,
+) -> None:
+    """Whichever of the two rows was written last: the database gives rows that sort alike in any order."""
+    for kind, events in ((L, source.compliance(tenant, 2)), (A, source.audit(tenant, 2))):
+        await writer.record(tenant, kind, events)
+    statement = await rotator.begin(overlap=WEEK, make=True)
+    for closed, generation in ((1, 2), (2, 3), (3, 4)):
+        await superuser.execute("alter table ledger.logs disable trigger user")
+        await superuser.execute(
+            "insert into ledger.logs select (jsonb_populate_record(logs, jsonb_build_object("
+            "'id', gen_random_uuid(), 'generation', $2::integer, 'origin', logs.origin || '.' || $2))).* "
+            "from ledger.logs where tenant_id = $1 and generation = $3",
+            tenant,
+            generation,
+            closed,
+        )
+        await superuser.execute(
+            "update ledger.logs set closed_at = now() where tenant_id = $1 and generation = $2", tenant, closed
+        )
+        await superuser.execute("alter table ledger.logs enable trigger user")
+        async with raw_transaction(duty) as connection:
+            lagging = await store.lagging(connection, statement)
+        assert [one.origin.endswith(f".{generation}") for one in lagging] == [True, True]
+
+
+@pytest.mark.parametrize("kind", [L, A])
+async def test_a_rotation_that_was_sent_to_a_log_that_stands_still_is_recorded_by_its_successor(  # noqa: PLR0917 - fixtures, by name
+    kind: LogKind,
+    writer: LedgerWriter,
+    duty: DutyDatabase,
+    source: FakeSource,
+    tenant: TenantId,
+    rotator: KeyRotator,
+    reader: LedgerReader,
+    clock: SettableClock,
+    folder: Path,
+    superuser: asyncpg.Connection,
+) -> None:
+    events = source.compliance if kind is L else source.audit
+    await writer.record(tenant, kind, events(tenant, 3))
+    statement = await rotator.begin(overlap=WEEK, make=True)
+    assert len((await rotator.step(statement)).lagging) == 1
+    await succeed_by_hand(superuser, tenant)
+    later = writer_of(duty, source, clock, folder)
+    await later.record(tenant, kind, await sent(superuser, tenant))
+    await later.record(tenant, kind, events(tenant, 1))
+    _, stored = await reader.logs(tenant)
+    assert stored.log["origin"].endswith(".2")
+    assert history_of(stored).keys == (FIRST, statement.new)
+    assert len(stored.lines) == 2
+    expect_all_signed(stored)
+    assert not (await rotator.step(statement)).lagging
+
+
+async def succeed_by_hand(superuser: asyncpg.Connection, tenant: TenantId) -> None:
+    """Close the tenant's log and open its successor, empty."""
+    await superuser.execute("alter table ledger.logs disable trigger user")
+    await superuser.execute(
+        "insert into ledger.logs (tenant_id, org_unit_id, id, kind, period, generation, origin, size, head, "
+        "last_recorded, opened_at) select tenant_id, org_unit_id, gen_random_uuid(), kind, period, 2, origin || '.2', "
+        "0, decode(repeat('00', 32), 'hex'), last_recorded, opened_at from ledger.logs where tenant_id = $1",
+        tenant,
+    )
+    await superuser.execute(
+        "update ledger.logs set closed_at = now(), announced_at = now() where tenant_id = $1 and generation = 1", tenant
+    )
+    await superuser.execute("alter table ledger.logs enable trigger user")
 
 
 async def test_both_keys_sign_until_the_window_ends_and_then_the_new_one_alone(  # noqa: PLR0917 - fixtures, by name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -245,6 +246,19 @@ async def test_the_purge_role_reaches_nothing_before_the_log_is_dropped(tenancy:
             async with purge.duty() as connection:
                 await connection.execute(text(refused))
     assert (await tenancy.left())["entries"] == 520
+
+
+async def test_the_purge_roles_connection_goes_with_the_job(
+    tenancy: Tenancy, dropper: LogDropper, superuser: asyncpg.Connection
+) -> None:
+    count = "select count(*) from pg_stat_activity where usename = 'tally_ledger_purge' and datname = current_catalog"
+    assert tenancy.scope
+    await dropper.step()
+    assert await superuser.fetchval(count) == 1
+    await dropper.close()
+    async with asyncio.timeout(10):
+        while await superuser.fetchval(count):  # noqa: ASYNC110 - the server ends a session a moment later
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.control("AU-01")

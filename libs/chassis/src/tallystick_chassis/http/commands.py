@@ -2,7 +2,7 @@
 
 The claim on the ``Idempotency-Key`` is the transaction's first row. A second request with the same key waits at that
 row until the first has committed, then gets the same answer; if the first failed, nothing of it is left and the
-second does the work.
+second does the work. Keys are forgotten after some days (``pruning.py``).
 """
 
 from __future__ import annotations
@@ -119,7 +119,9 @@ async def _once(  # noqa: PLR0917 - one call's whole state, in the order it is u
         )
         where = [idempotency.c[column] == value for column, value in mine.items()]
         if claim.first() is None:
-            earlier = (await tx.execute(select(idempotency).where(*where))).one()
+            earlier = (await tx.execute(select(idempotency).where(*where))).one_or_none()
+            if earlier is None:
+                raise ConcurrencyError  # pruned between the two statements: the key is a new one now
             if earlier.fingerprint != fingerprint:
                 raise IdempotencyKeyReused
             return _answer(earlier.body, earlier.status, replayed=True)

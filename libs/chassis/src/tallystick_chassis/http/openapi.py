@@ -57,7 +57,7 @@ _IDEMPOTENCY: Final = {
     "in": "header",
     "required": True,
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
-    "description": "The same key gives the same answer and one effect, however often it is sent.",
+    "description": "The same key gives the same answer and one effect, however often it is sent within a week.",
 }
 _CSRF: Final = {
     "name": CSRF_HEADER,

@@ -23,7 +23,7 @@ from tallystick_chassis.transaction import ConcurrencyError
 from tallystick_contracts.capabilities import Capability
 from tallystick_tlog import VerifierKey
 
-from tallystick_ledger.errors import EntryNotFound, LogDropped, NotExported, NotReady, RangeNotSatisfiable
+from tallystick_ledger.errors import EntryNotFound, LogDropped, LogFrozen, NotExported, NotReady, RangeNotSatisfiable
 from tallystick_ledger.exports.commands import create_export, record_download
 from tallystick_ledger.exports.preparing import LINES_AT_ONCE
 from tallystick_ledger.exports.ranges import Span, wanted
@@ -54,7 +54,7 @@ _RETRY_AFTER_S: Final = 2
 _EXPORT: Final = {"capability": Capability.LEDGER_EXPORT}
 _FILE: Final = {
     ALSO: {HTTPStatus.OK: (NDJSON,), HTTPStatus.PARTIAL_CONTENT: (NDJSON,), HTTPStatus.NOT_MODIFIED: ()},
-    REFUSES: (RangeNotSatisfiable, LogDropped, NotExported),
+    REFUSES: (RangeNotSatisfiable, LogDropped, LogFrozen, NotExported),
 }
 
 
@@ -102,12 +102,16 @@ def export_routes(
             sha256=None if file.sha256 is None else file.sha256.hex(),
         )
 
-    @post(f"{BASE}/exports", opt=_EXPORT | {"step_up": True, REFUSES: (LogDropped, NotFound)}, status_code=201)
+    @post(
+        f"{BASE}/exports", opt=_EXPORT | {"step_up": True, REFUSES: (LogDropped, LogFrozen, NotFound)}, status_code=201
+    )
     async def create(request: Request[Any, Any, Any], tenant_scope: Scope, data: NewExport) -> Response[ExportView]:
         """Export a log at its present size; the compliance log will say so."""
 
         async def run(tx: Transaction) -> ExportView:
-            return view(*await create_export(tx, data.log_id))
+            log, file = await create_export(tx, data.log_id)
+            await high_water.cover(tx, log, file.size)
+            return view(log, file)
 
         return await perform(request, tenant_scope, run, status=201)
 

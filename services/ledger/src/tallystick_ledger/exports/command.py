@@ -18,6 +18,7 @@ from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.tables import directory_tenants
 
+from tallystick_ledger.errors import LogDropped, LogFrozen
 from tallystick_ledger.exports.api import CHECKPOINT, ENTRIES, VKEY, write_vkeys
 from tallystick_ledger.exports.preparing import LINES_AT_ONCE
 from tallystick_ledger.high_water.guard import HighWaterGuard
@@ -36,7 +37,7 @@ _REFUSED = 1
 
 
 async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
-    """Write every log of a tenant, one folder each (``compliance``, ``audit-2026-11``); 1 if there is none."""
+    """Write every log of a tenant, a folder each (``compliance``, ``audit-2026-11``); 1 if not all, or none."""
     parser = argparse.ArgumentParser(prog="export", description=__doc__)
     parser.add_argument("--tenant", required=True, help=f"the tenant's short name or id, or `{PLATFORM}`")
     parser.add_argument("--out", required=True, type=Path, help="a folder; what is in the way is not overwritten")
@@ -52,16 +53,21 @@ async def export(runtime: Runtime, arguments: Sequence[str]) -> int:
         sys.stderr.write("tallystick: this tenant has no entries\n")
         return _REFUSED
     guard = HighWaterGuard(open_marks(runtime.settings))
+    status = 0
     for log in logs:
         folder = asked.out / log.origin.rsplit("/", 1)[1]
         try:
-            folder.mkdir(parents=True)
+            await _write(runtime, scope, log, folder, guard)
         except OSError as error:
-            sys.stderr.write(f"tallystick: cannot make {folder}: {error.strerror}\n")
+            sys.stderr.write(f"tallystick: cannot write to {folder}: {error.strerror or error}\n")
             return _REFUSED
-        await _write(runtime, scope, log, folder, guard)
-        sys.stdout.write(f"{folder}\n")
-    return 0
+        except (LogFrozen, LogDropped) as refused:
+            # The others are wanted all the same.
+            sys.stderr.write(f"tallystick: {log.origin} is not exported. {refused.title}\n")
+            status = _REFUSED
+        else:
+            sys.stdout.write(f"{folder}\n")
+    return status
 
 
 async def find_tenant(runtime: Runtime, named: str) -> TenantId | None:
@@ -75,15 +81,30 @@ async def find_tenant(runtime: Runtime, named: str) -> TenantId | None:
         return found.scalar_one_or_none()
 
 
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True)
+
+
+def _take_back(folder: Path) -> None:
+    (folder / ENTRIES).unlink()
+    folder.rmdir()
+
+
 async def _write(runtime: Runtime, scope: Scope, log: Log, folder: Path, guard: HighWaterGuard) -> None:
-    with (folder / ENTRIES).open("wb") as entries:
-        for start in range(0, log.size, LINES_AT_ONCE):
-            async with runtime.database.transaction(scope) as tx:
-                lines = await get_lines(tx, log, start, min(start + LINES_AT_ONCE, log.size))
-            entries.writelines(line.line + b"\n" for line in lines)
     async with runtime.database.transaction(scope) as tx:
         checkpoint = await get_checkpoint(tx, log, log.size)
         await guard.show(tx, log, checkpoint.head)
         vkeys = await write_vkeys(tx, log, runtime.settings.ledger_key)
+    _make(folder)
+    with (folder / ENTRIES).open("wb") as entries:
+        for start in range(0, log.size, LINES_AT_ONCE):
+            until = min(start + LINES_AT_ONCE, log.size)
+            async with runtime.database.transaction(scope) as tx:
+                lines = await get_lines(tx, log, start, until)
+            if len(lines) != until - start:
+                # Dropped after its retention while it was written: nobody is to take what is left for a damaged log.
+                _take_back(folder)
+                raise LogDropped
+            entries.writelines(line.line + b"\n" for line in lines)
     (folder / VKEY).write_text(vkeys, encoding="utf-8")
     (folder / CHECKPOINT).write_text(checkpoint.note, encoding="utf-8")

@@ -2,8 +2,8 @@
 
 Two rules make a restore visible, whatever is killed between two steps:
 
-- Nothing signed goes out above the mark. After a batch has committed and before its receipts are given, the mark is
-  raised, durably; and whoever hands out a checkpoint raises the mark to it first.
+- Nothing goes out above the mark. After a batch has committed and before its receipts are given, the mark is
+  raised, durably; and whoever hands out a checkpoint, entries or their hashes raises the mark to them first.
 - Nothing is signed on a log that does not continue its mark.
 
 So a crash can leave a log a few batches ahead of its mark, and those were shown to nobody. A log that is behind its
@@ -20,6 +20,7 @@ import structlog
 from tallystick_ledger.errors import LogFrozen, LogFrozenError
 from tallystick_ledger.high_water.mark import NOTHING, Head, MarkMovedError, Verdict, judge
 from tallystick_ledger.high_water.store import see_from_mark, show_from_mark
+from tallystick_ledger.reading.store import get_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -66,6 +67,8 @@ class HighWaterGuard:
 
     def __init__(self, marks: HighWater) -> None:
         self._marks = marks
+        self._covered: dict[str, int] = {}
+        """What was seen to lie below a log's mark: it does so for ever, for marks only rise."""
 
     async def admit(self, connection: asyncpg.Connection, ledger: Log, tree: CompactRange) -> None:
         """Check a log that the writer has locked, and raise its mark to it; ``tree`` is the log's.
@@ -125,6 +128,26 @@ class HighWaterGuard:
             log.error("log_frozen", tenant=str(ledger.tenant), log_name=ledger.origin, reason=verdict.value)
             raise LogFrozen
         await self.raise_to(ledger.origin, head)
+
+    async def cover(self, tx: Transaction, ledger: Log, until: int) -> None:
+        """Let the log's first ``until`` entries go out, and what is made of them, after raising the mark beyond them.
+
+        ``ledger`` is its row as ``tx`` reads it.
+
+        Raises:
+            LogFrozen: they lie above the mark, and the log does not continue it.
+        """
+        if not await self.is_covered(ledger.origin, until):
+            # Only batches' ends are signed, so the mark goes to the log's.
+            await self.show(tx, ledger, (await get_checkpoint(tx, ledger, ledger.size)).head)
+            self._covered[ledger.origin] = max(ledger.size, self._covered.get(ledger.origin, 0))
+
+    async def is_covered(self, origin: str, until: int) -> bool:
+        """Say whether a log's first ``until`` entries lie below its mark; where they did before, nothing is read."""
+        if until > self._covered.get(origin, 0):
+            marked = await self.marked_size(origin)
+            self._covered[origin] = max(marked, self._covered.get(origin, 0))
+        return until <= self._covered.get(origin, 0)
 
     async def raise_to(self, origin: str, head: Head) -> None:
         """Raise one log's mark; call this before anything signed at ``head`` goes out."""

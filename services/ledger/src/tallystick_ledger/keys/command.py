@@ -24,13 +24,22 @@ _DONE: Final = 0
 _REFUSED: Final = 1
 _NOT_YET: Final = 3
 _POLL_S: Final = 0.25
+_MOST_DAYS: Final = 3_650
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days <= _MOST_DAYS:  # so that NaN, too, is none
+        msg = f"from 0 to {_MOST_DAYS} days"
+        raise argparse.ArgumentTypeError(msg)
+    return days
 
 
 async def rotate_key(runtime: Runtime, arguments: Sequence[str]) -> int:
     """Rotate the checkpoint key; 0 when every log is signed by the new one, 3 when some are not yet, 1 if refused."""
     parser = argparse.ArgumentParser(prog="rotate-key", description=__doc__)
     parser.add_argument("--make", action="store_true", help="make a new key in the ring's folder if there is none")
-    parser.add_argument("--overlap-days", type=float, default=30.0, help="how long the old key signs as well")
+    parser.add_argument("--overlap-days", type=_days, default=30.0, help="how long the old key signs as well")
     parser.add_argument("--timeout-s", type=float, default=60.0, help="how long to wait for the writers")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args(list(arguments))

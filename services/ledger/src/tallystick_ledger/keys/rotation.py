@@ -3,7 +3,8 @@
 1. The new key lies in every process' ring. 2. The installation's statement, signed by both keys, is stored: from here
 on there is no other next key. 3. Each tenant's logs get an event with a statement of their own, through the outbox,
 under a stream that can have one only. 4. The writer records it, and in that transaction the log's key changes.
-5. When every log is reached, that is noted.
+5. When every log is reached, the platform's compliance log gets its event too, even if it begins with it, and that all
+are reached is noted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from tallystick_chassis.ids import PLATFORM_TENANT
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.transaction import ConcurrencyError, EventDraft
 from tallystick_contracts.generated.ledger import AuditKeyRotated, KeyRotated
@@ -19,7 +21,8 @@ from tallystick_contracts.message import LogKind
 from tallystick_tlog import KeyRotation, format_recorded, rotation_name, sign_rotation, to_base64
 
 from tallystick_ledger.keys import store
-from tallystick_ledger.keys.store import Statement
+from tallystick_ledger.keys.store import Lagging, Statement
+from tallystick_ledger.logs.domain import origin_of
 from tallystick_ledger.writing.connection import raw_transaction
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from tallystick_chassis.database import Database, DutyDatabase
 
     from tallystick_ledger.keys.ring import KeyRing
-    from tallystick_ledger.keys.store import Lagging
 
 
 class NoNextKeyError(RuntimeError):
@@ -79,9 +81,21 @@ class KeyRotator:
         for one in lagging:
             await self._send(statement, one)
         if not lagging:
+            await self._tell_platform(statement)
             async with raw_transaction(self._duty) as connection:
                 await store.finish(connection, statement, self._clock())
         return Rotating(statement, tuple(lagging))
+
+    async def _tell_platform(self, statement: Statement) -> None:
+        """See to it that the operator's act stands in the platform's log, where their other acts stand.
+
+        A log that is opened now begins with the new key, so that it does not lag; its event says so all the same.
+        """
+        async with raw_transaction(self._duty) as connection:
+            origin = await store.compliance_origin(connection, PLATFORM_TENANT)
+        if origin is None:
+            origin = origin_of(self._prefix, PLATFORM_TENANT, None)
+        await self._send(statement, Lagging(PLATFORM_TENANT, LogKind.COMPLIANCE, origin, 0))
 
     def _next_key(self, announced: list[Statement], *, make: bool) -> bytes:
         used = {key for one in announced for key in (one.old, one.new)} or {self._ring.first}

@@ -42,10 +42,13 @@ select newest.tenant_id, newest.kind, newest.origin, newest.size
 from (
     select distinct on (logs.tenant_id, logs.kind) logs.*
     from ledger.logs
-    order by logs.tenant_id, logs.kind, logs.period desc nulls first
+    order by logs.tenant_id, logs.kind, logs.period desc nulls first, logs.generation desc
 ) as newest
 where newest.closed_at is null and newest.size > 0 and newest.public_key is distinct from $1
 order by newest.tenant_id, newest.kind
+"""
+_COMPLIANCE_ORIGIN: Final = """
+select origin from ledger.logs where tenant_id = $1 and kind = 'compliance' order by generation desc limit 1
 """
 _CHANGE: Final = """
 insert into ledger.key_changes (tenant_id, log_id, seq, old_key, new_key) values ($1, $2, $3, $4, $5)
@@ -114,6 +117,12 @@ async def lagging(connection: asyncpg.Connection, statement: Statement) -> list[
         Lagging(TenantId(row["tenant_id"]), LogKind(row["kind"]), row["origin"], row["size"])
         for row in await connection.fetch(_LAGGING, statement.new)
     ]
+
+
+async def compliance_origin(connection: asyncpg.Connection, tenant: TenantId) -> str | None:
+    """Return the name of a tenant's newest compliance log, if it has one."""
+    origin: str | None = await connection.fetchval(_COMPLIANCE_ORIGIN, tenant)
+    return origin
 
 
 async def set_key(

@@ -33,6 +33,7 @@ from tallystick_ledger.reading.subtrees import Subtrees
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
+    from tallystick_chassis.transaction import Transaction
 
     from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.logs.domain import Log
@@ -140,8 +141,8 @@ def reading_routes(
     async def logs(tenant_scope: Scope) -> LogList:
         """List the tenant's logs."""
         async with database.transaction(tenant_scope) as tx:
-            found = await list_logs(tx)
-        return LogList(tuple(_log_view(log, vkey_of(log)) for log in found))
+            found = [(log, await _shown_size(tx, high_water, log)) for log in await list_logs(tx)]
+        return LogList(tuple(_log_view(log, size, vkey_of(log)) for log, size in found))
 
     @get(f"{BASE}/logs/{{log_id:uuid}}/checkpoint", opt=_TAGGED, media_type=MediaType.TEXT)
     async def checkpoint(request: AnyRequest, tenant_scope: Scope, log_id: UUID, size: Size = None) -> Response[str]:
@@ -160,6 +161,7 @@ def reading_routes(
         """Give entries in order from ``start``."""
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
+            await high_water.cover(tx, log, log.size)
             lines = await get_lines(tx, log, start, min(start + limit, log.size))
         page = EntryPage(tuple(entry_view(line) for line in lines), log.size)
         return answer(request, msgspec.json.encode(page))
@@ -170,36 +172,8 @@ def reading_routes(
         async with database.transaction(tenant_scope) as tx:
             log = await get_log(tx, log_id)
             found = await get_line(tx, log, seq)
+            await high_water.cover(tx, log, seq + 1)
         return answer(request, msgspec.json.encode(entry_view(found)), caching=IMMUTABLE)
-
-    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_TAGGED)
-    async def inclusion(
-        request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None
-    ) -> Response[InclusionProof]:
-        """Prove that an entry is in the log at ``size`` (now, if not said)."""
-        async with database.transaction(tenant_scope) as tx:
-            log = await get_log(tx, log_id)
-            at = size or log.size
-            hashes = await inclusion_proof(tx, log, subtrees, seq, at)
-            [leaf] = (await subtrees.read(tx, log, {NodeId(0, seq)})).values()  # of the same tile as its sibling
-        proof = InclusionProof(log.origin, seq, at, to_base64(leaf), _base64(hashes))
-        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if size else FRESH)
-
-    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_TAGGED)
-    async def consistency(
-        request: AnyRequest,
-        tenant_scope: Scope,
-        log_id: UUID,
-        from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
-        to: Size = None,
-    ) -> Response[ConsistencyProof]:
-        """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
-        async with database.transaction(tenant_scope) as tx:
-            log = await get_log(tx, log_id)
-            at = to or log.size
-            hashes = await consistency_proof(tx, log, subtrees, from_, at)
-        proof = ConsistencyProof(log.origin, from_, at, _base64(hashes))
-        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if to else FRESH)
 
     @get(f"{BASE}/public-entries/{{tenant:uuid}}/{{event_id:uuid}}", opt=_PROOF)
     async def public_entry(tenant_scope: Scope, tenant: UUID, event_id: UUID) -> PublicEntry:  # noqa: ARG001 - the scope is made from the tenant
@@ -220,16 +194,60 @@ def reading_routes(
             keys=await chain_of(log.key),
         )
 
-    return [logs, checkpoint, entries, entry, inclusion, consistency, public_entry]
+    return [logs, checkpoint, entries, entry, *_proof_routes(database, subtrees, high_water), public_entry]
 
 
-def _log_view(log: Log, vkey: str) -> LogView:
+def _proof_routes(database: Database, subtrees: Subtrees, high_water: HighWaterGuard) -> list[ControllerRouterHandler]:
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/inclusion", opt=_TAGGED)
+    async def inclusion(
+        request: AnyRequest, tenant_scope: Scope, log_id: UUID, seq: Seq, size: Size = None
+    ) -> Response[InclusionProof]:
+        """Prove that an entry is in the log at ``size`` (now, if not said)."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            at = size or log.size
+            hashes = await inclusion_proof(tx, log, subtrees, seq, at)
+            await high_water.cover(tx, log, at)
+            [leaf] = (await subtrees.read(tx, log, {NodeId(0, seq)})).values()  # of the same tile as its sibling
+        proof = InclusionProof(log.origin, seq, at, to_base64(leaf), _base64(hashes))
+        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if size else FRESH)
+
+    @get(f"{BASE}/logs/{{log_id:uuid}}/proofs/consistency", opt=_TAGGED)
+    async def consistency(
+        request: AnyRequest,
+        tenant_scope: Scope,
+        log_id: UUID,
+        from_: Annotated[int, QueryParameter(name="from", ge=1, lt=2**53)],
+        to: Size = None,
+    ) -> Response[ConsistencyProof]:
+        """Prove that the log at ``to`` (now, if not said) extends the log at ``from``."""
+        async with database.transaction(tenant_scope) as tx:
+            log = await get_log(tx, log_id)
+            at = to or log.size
+            hashes = await consistency_proof(tx, log, subtrees, from_, at)
+            await high_water.cover(tx, log, at)
+        proof = ConsistencyProof(log.origin, from_, at, _base64(hashes))
+        return answer(request, msgspec.json.encode(proof), caching=IMMUTABLE if to else FRESH)
+
+    return [inclusion, consistency]
+
+
+async def _shown_size(tx: Transaction, high_water: HighWaterGuard, log: Log) -> int:
+    """Return how long a log is, of one that stands still how far it was signed: the list is there all the same."""
+    try:
+        await high_water.cover(tx, log, log.size)
+    except LogFrozen:
+        return await high_water.marked_size(log.origin)
+    return log.size
+
+
+def _log_view(log: Log, size: int, vkey: str) -> LogView:
     return LogView(
         id=log.id,
         kind=log.kind.value,
         period=log.period,
         origin=log.origin,
-        size=log.size,
+        size=size,
         opened_at=log.opened_at,
         closed_at=log.closed_at,
         kept_until=log.kept_until,

@@ -34,7 +34,10 @@ log = structlog.get_logger(__name__)
 
 
 class LogDropper:
-    """Drops what has expired, of every tenant. ``purge`` is the role that can delete dropped logs' rows only."""
+    """Drops what has expired, of every tenant.
+
+    ``purge``, which is closed with this, is the role that can delete dropped logs' rows only.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,10 @@ class LogDropper:
         for each in dropped:
             await self._delete(each)
         return False
+
+    async def close(self) -> None:
+        """Close the purge role's connection, which is nobody else's."""
+        await self._purge.dispose()
 
     async def _drop(self, expired: Expired) -> None:
         event = AuditLogDropped(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
@@ -11,29 +12,37 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.params import Parameter, QueryParameter
 from litestar.response import Stream
-from tallystick_chassis.http.openapi import ALSO
+from tallystick_chassis.http.openapi import ALSO, REFUSES
 from tallystick_chassis.http.problems import FieldError, Unavailable, ValidationFailed
 from tallystick_chassis.scope import Scope
 from tallystick_contracts.capabilities import Capability
+from tallystick_contracts.topology import ServiceName
 
+from tallystick_ledger.errors import LogFrozen
 from tallystick_ledger.reading.api import BASE, EntryView, Limit, entry_view
 from tallystick_ledger.reading.caching import answer
+from tallystick_ledger.reading.store import get_log
 from tallystick_ledger.search.domain import CursorError, Order, Search, cursor_after, read_cursor
 from tallystick_ledger.search.store import find_entries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from litestar.types import ControllerRouterHandler
     from tallystick_chassis.database import Database
 
+    from tallystick_ledger.high_water.guard import HighWaterGuard
     from tallystick_ledger.search.domain import Place
     from tallystick_ledger.search.store import Found
 
 NDJSON: Final = "application/x-ndjson"
 LINES_AT_ONCE: Final = 200
 
-_READ: Final = {"capability": Capability.LEDGER_READ}
+_SEARCH: Final = {
+    "capability": Capability.LEDGER_READ,
+    ALSO: {HTTPStatus.OK: (NDJSON,), HTTPStatus.NOT_MODIFIED: ()},
+    REFUSES: (LogFrozen,),
+}
 
 # `str | None` keeps its pattern only inside Annotated with the union as a whole.
 Name = Annotated[str | None, Parameter(pattern=r"^[A-Za-z0-9_.:-]{1,120}$")]
@@ -56,10 +65,21 @@ class SearchBehind(Unavailable):
     code, title = "search_behind", "The search has not caught up with the newest entries yet"
 
 
-def search_routes(database: Database) -> list[ControllerRouterHandler]:
+def search_routes(database: Database, high_water: HighWaterGuard) -> list[ControllerRouterHandler]:
     """Return the route."""
 
-    @get(f"{BASE}/entries", opt=_READ | {ALSO: {HTTPStatus.OK: (NDJSON,), HTTPStatus.NOT_MODIFIED: ()}})
+    async def find(scope: Scope, asked: Search, place: Place | None, limit: int) -> tuple[list[Found], bool]:
+        async with database.transaction(scope) as tx:
+            found, complete = await find_entries(tx, asked, after=place, limit=limit)
+        # A log's row belongs to the root unit, and whoever searches may stand below it.
+        duty = Scope.for_duty(scope.tenant, ServiceName.LEDGER)
+        for origin, (log_id, until) in _reached(found).items():
+            if not await high_water.is_covered(origin, until):
+                async with database.transaction(duty) as tx:
+                    await high_water.cover(tx, await get_log(tx, log_id, dropped_too=True), until)
+        return found, complete
+
+    @get(f"{BASE}/entries", opt=_SEARCH)
     async def search(  # noqa: PLR0917 - one parameter of the query each
         request: Request[Any, Any, Any],
         tenant_scope: Scope,
@@ -95,15 +115,14 @@ def search_routes(database: Database) -> list[ControllerRouterHandler]:
         )
         place = _read_cursor(after, order)
         if NDJSON in request.headers.get("accept", "").lower():
-            pages = _pages(database, tenant_scope, asked, place)
+            pages = _pages(partial(find, tenant_scope, asked), place)
             # The first page before the first byte: what is wrong shows as a problem, not as a broken answer.
             first = await anext(pages, b"")
             lines: Response[Any] = Stream(
                 _all(first, pages), media_type=NDJSON, headers={"Cache-Control": "private, no-store"}
             )
             return lines
-        async with database.transaction(tenant_scope) as tx:
-            found, complete = await find_entries(tx, asked, after=place, limit=limit + 1)
+        found, complete = await find(tenant_scope, asked, place, limit + 1)
         page = found[:limit]
         more = cursor_after(page[-1].place, order) if len(found) > limit else None
         view = SearchPage(tuple(entry_view(one.line) for one in page), more, complete)
@@ -112,12 +131,21 @@ def search_routes(database: Database) -> list[ControllerRouterHandler]:
     return [search]
 
 
-async def _pages(database: Database, scope: Scope, asked: Search, place: Place | None) -> AsyncIterator[bytes]:
+def _reached(found: Sequence[Found]) -> dict[str, tuple[UUID, int]]:
+    """Return each log in which something was found, by its origin: its id, and how far the findings reach."""
+    reached: dict[str, tuple[UUID, int]] = {}
+    for one in found:
+        _, until = reached.get(one.origin, (one.line.log, 0))
+        reached[one.origin] = one.line.log, max(until, one.line.seq + 1)
+    return reached
+
+
+async def _pages(
+    find: Callable[[Place | None, int], Awaitable[tuple[list[Found], bool]]], place: Place | None
+) -> AsyncIterator[bytes]:
     """Give the lines page by page, each in a transaction of its own: a slow client holds none open."""
     while True:
-        found: list[Found]
-        async with database.transaction(scope) as tx:
-            found, complete = await find_entries(tx, asked, after=place, limit=LINES_AT_ONCE)
+        found, complete = await find(place, LINES_AT_ONCE)
         if not complete:
             raise SearchBehind(headers={"Retry-After": "5"})
         if found:

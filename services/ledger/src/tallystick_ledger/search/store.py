@@ -54,10 +54,11 @@ update ledger.search_cursors set indexed_to = :until where tenant_id = :tenant a
 
 
 class Found(NamedTuple):
-    """One entry that was found, with its place in the search's order."""
+    """One entry that was found, with its place in the search's order, and the name of its log."""
 
     place: Place
     line: Line
+    origin: str
 
 
 class Behind(NamedTuple):
@@ -100,7 +101,7 @@ async def find_entries(tx: Transaction, search: Search, *, after: Place | None, 
         is_complete = not row.is_cut
         if row.line is not None:
             place = Place(row.recorded, UUID(int=row.log_id.int), row.seq)
-            found.append(Found(place, Line(LogId(place.log), row.seq, row.line)))
+            found.append(Found(place, Line(LogId(place.log), row.seq, row.line), row.origin))
     return found, is_complete
 
 
@@ -143,7 +144,7 @@ verdict as (
         where cursors.tenant_id = :tenant and entries.seq >= cursors.indexed_to + :tail
     ) as is_cut
 )
-select verdict.is_cut, page.recorded, page.log_id, page.seq, entries.line
+select verdict.is_cut, page.recorded, page.log_id, page.seq, entries.line, entries.origin
 from verdict
 left join (
     page inner join ledger.entries

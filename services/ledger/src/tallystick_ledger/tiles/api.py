@@ -25,7 +25,7 @@ from tallystick_ledger.errors import LogDropped, LogFrozen, LogNotFound, TileNot
 from tallystick_ledger.reading.caching import TAGGED, answer
 from tallystick_ledger.reading.store import get_checkpoint, get_log
 from tallystick_ledger.tiles.commands import set_publication
-from tallystick_ledger.tiles.queries import read_tile_name, tile_content
+from tallystick_ledger.tiles.queries import entries_below, read_tile_name, tile_content
 from tallystick_ledger.tiles.store import find_open, is_published
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ OCTETS: Final = "application/octet-stream"
 _READ: Final = {"capability": Capability.LEDGER_READ}
 _PUBLIC: Final = {"public": True}
 _CHECKPOINT: Final = _PUBLIC | TAGGED | {REFUSES: (LogFrozen,)}
-_TILE: Final = TAGGED | {REFUSES: (LogDropped,)}
+_TILE: Final = TAGGED | {REFUSES: (LogDropped, LogFrozen)}
 _FULL_AGE_S: Final = 365 * 24 * 3600
 _PARTIAL_AGE_S: Final = 300
 """A partial tile never changes either, but is soon of no use."""
@@ -78,13 +78,15 @@ def tile_routes(
     ``public_url`` is the service's own base, ``vkey_of`` gives a log's verifier key as text.
     """
     return [
-        *_auditor_routes(database, vkey_of),
+        *_auditor_routes(database, vkey_of, high_water),
         *_publication_routes(database, public_url),
         *_open_routes(database, vkey_of, high_water),
     ]
 
 
-def _auditor_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[ControllerRouterHandler]:
+def _auditor_routes(
+    database: Database, vkey_of: Callable[[Log], str], high_water: HighWaterGuard
+) -> list[ControllerRouterHandler]:
     @get(f"{BASE}/logs/{{log_id:uuid}}/vkey", opt=_READ, media_type=MediaType.TEXT)
     async def vkey(tenant_scope: Scope, log_id: UUID) -> Response[str]:
         """Give the log's verifier key, as a line."""
@@ -98,7 +100,7 @@ def _auditor_routes(database: Database, vkey_of: Callable[[Log], str]) -> list[C
     ) -> Response[bytes]:
         """Give a tile of hashes or a bundle of entries."""
         async with database.transaction(tenant_scope) as tx:
-            content, wanted = await _read(tx, log_id, name)
+            content, wanted = await _read(tx, high_water, log_id, name)
         headers = {}
         if wanted.level == ENTRIES_LEVEL:
             headers["Vary"] = "Accept-Encoding"
@@ -169,16 +171,18 @@ def _open_routes(
         if read_tile_name(f"tile{name}").level == ENTRIES_LEVEL:
             raise TileNotFound
         async with database.transaction(await open_scope(log_id)) as tx:
-            content, wanted = await _read(tx, log_id, name)
+            content, wanted = await _read(tx, high_water, log_id, name)
         return _tile_response(request, content, wanted, "public", {})
 
     return [open_checkpoint, open_vkey, open_tile]
 
 
-async def _read(tx: Transaction, log_id: UUID, name: str) -> tuple[bytes, Tile]:
+async def _read(tx: Transaction, high_water: HighWaterGuard, log_id: UUID, name: str) -> tuple[bytes, Tile]:
     log = await get_log(tx, log_id)
     wanted = read_tile_name(f"tile{name}")
-    return await tile_content(tx, log, wanted), wanted
+    content = await tile_content(tx, log, wanted)
+    await high_water.cover(tx, log, entries_below(wanted))
+    return content, wanted
 
 
 def _tile_response(

@@ -32,6 +32,12 @@ def read_tile_name(name: str) -> Tile:
         raise TileNotFound from error
 
 
+def entries_below(tile: Tile) -> int:
+    """Return how long a log must be for the tile to be in it."""
+    hashes = tile.first + tile.width
+    return hashes if tile.level == ENTRIES_LEVEL else hashes << (tile.level * STORED_LEVEL_STEP)
+
+
 async def tile_content(tx: Transaction, log: Log, tile: Tile) -> bytes:
     """Return a tile's hashes or a bundle's entries, as c2sp.org/tlog-tiles writes them.
 
