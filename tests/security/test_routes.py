@@ -30,6 +30,9 @@ PUBLIC_TRUST = {
     "identity": {
         "POST /oauth/token",
         "POST /session/refresh",
+        "GET /",
+        "GET /sign-in",
+        "POST /sign-in",
         "GET /sign-in/{tenant}",
         "POST /sign-in/{tenant}",
         "GET /sign-in/{tenant}/verify",

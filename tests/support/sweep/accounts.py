@@ -24,6 +24,7 @@ def use_accounts(builder: Builder, visitors: dict[str, Visitor], people: Mapping
     owner, api = visitors["owner"], "identity {} /api/v1/identity/{}".format
     builder.do(owner, api("POST", "org-units"), people["owner"])
     builder.do(owner, api("POST", "people"), people["owner"])
+    builder.do(owner, api("POST", "people/find"), people["victim-a"])
     passing = builder.do(owner, api("POST", "grants"), people["victim-a"])
     builder.do(owner, api("DELETE", "grants/{grant_id}"), Ids(grant=passing["id"]))
     builder.do(owner, api("POST", "people/{person_id}/sessions/end"), people["victim-a"])
@@ -48,7 +49,9 @@ def use_accounts(builder: Builder, visitors: dict[str, Visitor], people: Mapping
 def _administrators_pages(builder: Builder, owner: Visitor, ids: Ids, victim: Ids) -> None:
     """Fill in each form of administration once."""
     for name, about in (
+        ("GET /admin", ids),
         ("POST /admin/people", ids),
+        ("POST /admin/people/find", victim),
         ("POST /admin/people/{person_id}", victim),
         ("POST /admin/grants", victim),
         ("POST /admin/roles", ids),

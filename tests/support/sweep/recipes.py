@@ -234,7 +234,9 @@ PAGES: dict[str, tuple[Recipe, ...]] = {
     "GET /account/second-factor": (Recipe(_plain),),
     "POST /account/second-factor": (Recipe(_form(method="recovery", code="aaaa-bbbb-cccc-dddd")),),
     "POST /account/sign-out": (Recipe(_form()),),
+    "GET /admin": (Recipe(_plain),),
     "GET /admin/people": (Recipe(_plain, shows="person_id"),),
+    "POST /admin/people/find": (Recipe(_form(who="=person")),),
     "POST /admin/people": (
         Recipe(
             lambda ids: Call(form={"email": _new_mail(), "display_name": "New One", "org_unit_id": ids.unit}),
@@ -315,6 +317,7 @@ IDENTITY: dict[str, tuple[Recipe, ...]] = {
             lambda ids: Call(json={"email": _new_mail(), "display_name": "New One", "org_unit_id": ids.unit}),
         ),
     ),
+    f"POST {_I}/people/find": (Recipe(lambda ids: Call(json={"person": ids.person}), shows="person_id"),),
     f"DELETE {_I}/people/{{person_id}}": (
         Recipe(_of("person_id=person_id", json=lambda _: {"reason": "asked for it"})),
     ),

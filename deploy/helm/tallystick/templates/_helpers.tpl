@@ -1,11 +1,12 @@
-{{/* What the five services are. Everything that differs between them stands here. `calls`: whom they ask over HTTPS. */}}
+{{/* What the five services are. Everything that differs between them stands here. `calls`: whom they ask over HTTPS. `paths`: what the edge sends
+them, with everything below it; `/` is itself alone. */}}
 {{- define "tallystick.services" -}}
 identity:
   package: tallystick_identity
   keys: true
   durable: identity
   calls: [identity, ledger, privacy-worker]
-  paths: [/.well-known/jwks.json, /account, /admin, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
+  paths: [/, /.well-known/jwks.json, /account, /admin, /api/v1/auth, /api/v1/identity, /oauth, /session, /sign-in]
 assessment:
   package: tallystick_assessment
   keys: true

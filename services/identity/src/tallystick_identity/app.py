@@ -21,6 +21,7 @@ from tallystick_identity.pages.routes import page_routes
 from tallystick_identity.parts import make_parts
 from tallystick_identity.passwords.api import password_routes
 from tallystick_identity.people.api import people_routes
+from tallystick_identity.people.find_api import find_routes
 from tallystick_identity.people.status_api import status_routes
 from tallystick_identity.request_edge import SERVICE_NAME
 from tallystick_identity.roles.api import role_routes
@@ -107,6 +108,7 @@ def _routes(runtime: Runtime, parts: Parts) -> list[ControllerRouterHandler]:
         *administration_routes(factors=parts.factors, tries=parts.tries),
         *account_routes(database=database, private_data=parts.private_data, timeouts=settings.timeouts),
         *people_routes(database=database, people=parts.people, private_data=parts.private_data),
+        *find_routes(database=database, people=parts.people),
         *status_routes(people=parts.people),
         *org_unit_routes(database=database),
         *role_routes(database=database),

@@ -80,6 +80,7 @@ def make_parts(runtime: Runtime) -> Parts:
     people = People(private_data=private_data, sealer=runtime.sealer, blind_index_key=settings.blind_index_key)
     factors = Factors(
         keys=runtime.keys,
+        private_data=private_data,
         sealer=runtime.sealer,
         people=people,
         sessions=sessions,

@@ -326,6 +326,17 @@ async def test_changing_it_wants_a_recent_sign_in(identity: Identity) -> None:
     assert said(await set_password(identity, kim, OTHER, GOOD)) == (401, "step_up_required")
 
 
+@pytest.mark.control("X-04")
+async def test_changing_it_makes_no_sign_in_more_recent(identity: Identity) -> None:
+    _, _, kim = await candidate(identity)
+    identity.clock.ahead += timedelta(minutes=10)
+    assert (await kim.post("/session/refresh")).status_code == 204
+    assert (await set_password(identity, kim, OTHER, GOOD)).status_code == 200
+    identity.clock.ahead += timedelta(minutes=6)
+    assert (await kim.post("/session/refresh")).status_code == 204
+    assert said(await set_password(identity, kim, GOOD, OTHER)) == (401, "step_up_required")
+
+
 async def test_the_old_password_is_guessed_no_more_often_behind_a_session(identity: Identity) -> None:
     tenant, _, kim = await candidate(identity)
     for _ in range(5):

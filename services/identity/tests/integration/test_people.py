@@ -49,6 +49,43 @@ async def test_a_person_is_created_with_a_pooled_key_and_sealed_name_and_address
     assert left == 0
 
 
+@pytest.mark.control("EV-22b")
+async def test_somebody_is_found_by_whole_address_or_pseudonym_in_the_units_in_reach_alone(identity: Identity) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    north, south = await identity.new_unit(admin, "north"), await identity.new_unit(admin, "south")
+    local = await identity.new_person(admin, "local@people.example", org_unit_id=north)
+    await identity.grant(admin, local["id"], "administrator", north)
+    kim = await identity.new_person(admin, "Kim@people.example", org_unit_id=south)
+    client = await identity.signed_in(tenant, "local@people.example")
+    find = "identity/people/find"
+    for wanted in ({"email": " kim@PEOPLE.example"}, {"person": kim["person"]}):
+        found = await identity.command(admin, "POST", find, wanted)
+        assert (found.status_code, found.json()) == (200, kim)
+        hidden = await identity.command(client, "POST", find, wanted)
+        nobody = await identity.command(client, "POST", find, dict.fromkeys(wanted, "nobody@people.example"))
+        assert hidden.status_code == nobody.status_code == 404
+        told = [one.json() | {"correlation_id": ""} for one in (hidden, nobody)]
+        assert told[0] == told[1]
+    assert (await identity.command(admin, "POST", f"identity/people/{kim['id']}/disable")).status_code == 200
+    assert (await identity.command(admin, "POST", find, {"email": "kim@people.example"})).json() == kim
+    for wrong in ({}, {"email": "kim@people.example", "person": kim["person"]}, {"display_name": "Kim"}):
+        assert (await identity.command(admin, "POST", find, wrong)).status_code == 400
+    assert (await identity.command(admin, "DELETE", f"identity/people/{kim['id']}")).status_code == 202
+    for wanted in ({"email": "kim@people.example"}, {"person": kim["person"]}):
+        assert (await identity.command(admin, "POST", find, wanted)).status_code == 404
+
+
+async def test_looking_for_an_address_leaves_nothing_that_it_could_be_guessed_from(identity: Identity) -> None:
+    tenant = await identity.new_tenant()
+    admin = await identity.signed_in(tenant)
+    key = uuid4().hex
+    await identity.command(admin, "POST", "identity/people/find", {"email": "kim@people.example"}, key=key)
+    async with identity.transaction(tenant.id) as tx:
+        kept = await tx.execute(text("select count(*) from identity.idempotency where key = :key"), {"key": key})
+        assert kept.scalar_one() == 0
+
+
 async def test_an_empty_pool_says_when_to_try_again_and_stores_nothing(identity: Identity) -> None:
     tenant = await identity.new_tenant(keys=0)
     admin = await identity.signed_in(tenant)

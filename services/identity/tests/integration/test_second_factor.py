@@ -6,7 +6,7 @@ import asyncio
 import base64
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from sqlalchemy import text
@@ -189,7 +189,9 @@ async def test_the_seed_and_the_codes_are_shown_until_confirmed_and_lie_nowhere_
     pending = await client.get(f"/api/v1/auth/factors/{started.json()['id']}")
     uri = urlsplit(pending.json()["uri"])
     assert parse_qs(uri.query)["secret"] == [pending.json()["seed"]]
-    assert tenant.admin_email not in pending.json()["uri"]
+    # What the app calls the entry: whose it is, and where.
+    assert unquote(uri.path) == f"/Tenant {tenant.slug}:{tenant.admin_email}"
+    assert parse_qs(uri.query)["issuer"] == [f"Tenant {tenant.slug}"]
     state = (await client.get("/api/v1/auth/second-factor")).json()
     (factor,) = state["factors"]
     assert (await client.get(f"/api/v1/auth/factors/{factor['id']}")).status_code == 404
@@ -225,6 +227,39 @@ async def test_changing_factors_wants_a_recent_sign_in_and_the_last_of_staff_sta
     ):
         stale = await identity.command(client, method, path, body)
         assert (stale.status_code, stale.json()["code"]) == (401, "step_up_required"), path
+
+
+@pytest.mark.control("X-04")
+async def test_changing_factors_makes_no_sign_in_more_recent_and_no_session_longer(identity: Identity) -> None:
+    """Else whoever finds a browser open changes something every quarter of an hour, and is let do anything for good."""
+    tenant = await identity.new_tenant()
+    client, authenticator = await _enrolled(identity, tenant)
+    begun = (await client.get("/api/v1/identity/me/sessions")).json()["sessions"][0]["expires_at"]
+    identity.clock.ahead += timedelta(minutes=10)
+    await client.post("/session/refresh")
+    (first,) = (await client.get("/api/v1/auth/second-factor")).json()["factors"]
+    assert (await authenticator.enrol(client)).status_code == 200
+    removed = await identity.command(client, "DELETE", f"auth/factors/{first['id']}")
+    assert removed.status_code == 200
+    client.headers["X-CSRF-Token"] = client.cookies["__Host-tally_csrf"]
+    sessions = (await client.get("/api/v1/identity/me/sessions")).json()["sessions"]
+    assert [one["expires_at"] for one in sessions] == [begun]
+    identity.clock.ahead += timedelta(minutes=6)
+    await client.post("/session/refresh")
+    stale = await identity.command(client, "POST", "auth/factors", {"kind": "totp"})
+    assert (stale.status_code, stale.json()["code"]) == (401, "step_up_required")
+
+
+async def test_showing_a_factor_is_a_sign_in_of_now(identity: Identity) -> None:
+    tenant = await identity.new_tenant()
+    _, authenticator = await _enrolled(identity, tenant)
+    half = await _half_in(identity, tenant)
+    identity.clock.ahead += timedelta(minutes=10)
+    await half.post("/session/refresh")
+    assert (await authenticator.show(half, authenticator.code())).status_code == 200
+    identity.clock.ahead += timedelta(minutes=10)
+    await half.post("/session/refresh")
+    assert (await identity.command(half, "POST", "auth/factors", {"kind": "totp"})).status_code == 201
 
 
 async def test_of_two_factors_one_may_go_and_other_sessions_end(identity: Identity) -> None:

@@ -132,6 +132,8 @@ def _complete(operation: dict[str, Any], method: str, path: str, handler: HTTPRo
                 "schema": {"type": "string"},
                 "description": "`true` where an earlier request with this key had the effect.",
             }
+    if takes_form and capability and handler.opt.get(PAGE):
+        _answer(operation, HTTPStatus.TEMPORARY_REDIRECT)  # to have the session's token renewed, and back
     also: Mapping[int, Sequence[str]] = handler.opt.get(ALSO, {})
     for status, media_types in also.items():
         contents = _answer(operation, status).setdefault("content", {})

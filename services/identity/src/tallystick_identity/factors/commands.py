@@ -27,6 +27,7 @@ from tallystick_identity.factors.domain import (
 )
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.sessions.commands import end_session
+from tallystick_identity.tenants.store import names_of
 
 if TYPE_CHECKING:
     from tallystick_chassis.keystore import DataKey, KeyStore
@@ -34,13 +35,13 @@ if TYPE_CHECKING:
     from tallystick_chassis.transaction import Transaction
 
     from tallystick_identity.people.commands import People
+    from tallystick_identity.people.private_data import PrivateData
     from tallystick_identity.people.store import PersonRow
     from tallystick_identity.request_edge import Origin
     from tallystick_identity.sessions.commands import Credentials, Sessions
     from tallystick_identity.sessions.domain import Session
 
 _KINDS = {Kind.TOTP: FactorKind.TOTP, Kind.PASSKEY: FactorKind.PASSKEY}
-_ISSUER = "Tallystick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,18 @@ class PendingTotp:
 class Factors:
     """The commands, with what they need. ``code_key`` is 32 bytes."""
 
-    def __init__(self, *, keys: KeyStore, sealer: Sealer, people: People, sessions: Sessions, code_key: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        keys: KeyStore,
+        private_data: PrivateData,
+        sealer: Sealer,
+        people: People,
+        sessions: Sessions,
+        code_key: bytes,
+    ) -> None:
         self._keys = keys
+        self._private = private_data
         self._sealer = sealer
         self._people = people
         self._sessions = sessions
@@ -101,7 +112,9 @@ class Factors:
         key = await self._keys.data_key(tx.scope.tenant, person)
         seed = self._seed(key, factor)
         codes = key.decrypt(factor.codes_ciphertext, aad=_purpose(identifier, "codes"))
-        uri = provisioning_uri(seed, issuer=_ISSUER)
+        row, names = await self._person(tx, person), await names_of(tx)
+        address = await self._private.email(tx.scope.tenant, person, row.email_ciphertext)
+        uri = provisioning_uri(seed, issuer="" if names is None else names.name, account=address or "")
         return PendingTotp(seed, uri, msgspec.json.decode(codes, type=tuple[str, ...]))
 
     async def confirm(
@@ -129,7 +142,7 @@ class Factors:
         """Record a factor just put to use; end every session of the person's and open a new one."""
         key = await self._keys.data_key(tx.scope.tenant, session.person)
         person = await self._record_enrolment(tx, factor, key)
-        return await self._renew(tx, person, session, amr=amr, origin=origin)
+        return await self._replace(tx, person, session, amr=amr, origin=origin)
 
     async def show(self, tx: Transaction, session: Session, *, code: str, origin: Origin) -> Credentials | None:
         """Show a second factor by a code of its app; ``None`` when no factor of the person's gives this code now.
@@ -171,7 +184,7 @@ class Factors:
         await store.delete_factor(tx, session.person, identifier)
         person = await self._person(tx, session.person)
         await self._record_removal(tx, person, factor, reason=None)
-        return await self._renew(tx, person, session, amr=session.amr, origin=origin)
+        return await self._replace(tx, person, session, amr=session.amr, origin=origin)
 
     async def reset(self, tx: Transaction, person: PersonRow, *, reason: str) -> int:
         """Remove all of a person's factors, as an administrator for somebody who lost them; end their sessions."""
@@ -207,14 +220,12 @@ class Factors:
             tx, person, amr=_joined(session.amr, amr), origin=origin, upstream=session.upstream
         )
 
-    async def _renew(
+    async def _replace(
         self, tx: Transaction, person: PersonRow, session: Session, *, amr: tuple[str, ...], origin: Origin
     ) -> Credentials:
         await self._people.end_sessions(tx, person, reason=SessionEnd.REPLACED)
         fresh = await self._person(tx, person.person)
-        return await self._sessions.open(
-            tx, fresh, amr=_joined(session.amr, amr), origin=origin, upstream=session.upstream
-        )
+        return await self._sessions.replace(tx, fresh, session, amr=_joined(session.amr, amr), origin=origin)
 
     async def _record_enrolment(self, tx: Transaction, factor: Factor, key: DataKey) -> PersonRow:
         person = await self._person(tx, factor.person)

@@ -22,6 +22,7 @@ STEP_S: Final = 30
 _CODE_BYTES: Final = 15  # 120 bits, 24 characters of base32; a fast keyed hash may store what has 112 (ASVS 6.5.2)
 RECOVERY_BYTES: Final = 10 * _CODE_BYTES
 _GROUP: Final = 4
+_MAX_LABEL: Final = 60
 
 
 class Kind(enum.StrEnum):
@@ -69,9 +70,14 @@ def new_seed() -> str:
     return pyotp.random_base32()
 
 
-def provisioning_uri(seed: str, *, issuer: str) -> str:
-    """Return the ``otpauth://`` address that authenticators read. It names the issuer and nobody."""
-    return pyotp.TOTP(seed).provisioning_uri(name="account", issuer_name=issuer)
+def provisioning_uri(seed: str, *, issuer: str, account: str) -> str:
+    """Return the ``otpauth://`` address that authenticators read: what the app calls its entry, and the seed.
+
+    ``issuer`` is the organisation as people call it, ``account`` the person's own address there. A colon parts the two
+    and may stand in neither; what is empty gets a word, and a long name is cut, since it makes the QR code finer.
+    """
+    label = [" ".join(text.replace(":", " ").split())[:_MAX_LABEL] for text in (issuer, account)]
+    return pyotp.TOTP(seed).provisioning_uri(name=label[1] or "account", issuer_name=label[0] or "Tallystick")
 
 
 def accepted_step(seed: str, code: str, *, last_step: int, now: datetime) -> int | None:

@@ -14,12 +14,11 @@ from tallystick_chassis.http.pages import HTML
 from tallystick_identity.factors.api import FactorList
 from tallystick_identity.pages.forms import EARLY, FORM, OWN, Form, SessionRef, send
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
-from tallystick_identity.pages.local import ACCOUNT, TENANT_COOKIE
+from tallystick_identity.pages.local import ACCOUNT, sign_in_of
 from tallystick_identity.passwords.api import PasswordView
 from tallystick_identity.sessions.account_api import SessionList
 from tallystick_identity.sessions.api import Me
 from tallystick_identity.sign_in.api import Typed
-from tallystick_identity.tenants.domain import is_slug
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -109,8 +108,7 @@ async def send_password(request: Request[Any, Any, Any], data: PasswordForm) -> 
 async def send_sign_out(request: Request[Any, Any, Any], data: BareForm) -> Response[str]:
     """End the session that this browser has, and have the browser forget what it kept of our pages."""
     ended = await send(request, data, "POST", "/api/v1/auth/logout")
-    slug = request.cookies.get(TENANT_COOKIE, "")
-    page = show(request, "signed_out.html", sign_in=f"/sign-in/{slug}" if is_slug(slug) else None)
+    page = show(request, "signed_out.html", sign_in=sign_in_of(request))
     page.headers.update(FORGET)
     return PageResponse(page, [ended])
 

@@ -12,6 +12,7 @@ from tallystick_chassis.http.csrf import CSRF_COOKIE
 from tallystick_chassis.http.in_process import ApiRefusal, PageResponse
 from tallystick_chassis.http.pages import PAGE, Pages, prefers_html
 from tallystick_chassis.http.problems import (
+    CsrfFailed,
     NotAuthenticated,
     Problem,
     SecondFactorRequired,
@@ -23,8 +24,16 @@ from tallystick_chassis.ids import new_secret
 from tallystick_contracts.capabilities import Capability
 
 from tallystick_identity.errors import SessionOver
-from tallystick_identity.pages.local import AFTER_SIGN_IN, TENANT_COOKIE, next_cookie, page_of
-from tallystick_identity.tenants.domain import is_slug
+from tallystick_identity.pages.local import (
+    ACCOUNT,
+    AFTER_SIGN_IN,
+    RENEWED,
+    local_page,
+    next_cookie,
+    page_of,
+    sign_in_of,
+)
+from tallystick_identity.sessions.cookies import REFRESH_PATH
 
 if TYPE_CHECKING:
     from litestar import Request
@@ -32,6 +41,7 @@ if TYPE_CHECKING:
 
 _KEY_BYTES: Final = 16
 _MINUTE_S: Final = 60
+_API: Final = "/api/"
 # What no form can mend by being filled in again: the page for refusals says how to go on.
 _NOT_THE_FORMS: Final = frozenset(
     {StepUpRequired.code, SecondFactorRequired.code, NotAuthenticated.code, SessionOver.code}
@@ -89,29 +99,58 @@ def go_to(path: str, *answers: ApiAnswer) -> Response[str]:
     return PageResponse(Response("", status_code=303, headers={"Location": path}), answers)
 
 
+def hand_on(path: str) -> Response[Any]:
+    """Have the browser send the form that it just sent to another address of ours, as it is."""
+    # Under the strict policy of all answers the form would arrive without its origin, and be refused for that.
+    return Response("", status_code=307, headers={"Location": path, "Referrer-Policy": "same-origin"})
+
+
 def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     """Return the answer for an error of any of identity's routes: in words for a page's visitor, else as a document."""
-    handler = request.scope.get("route_handler")
-    if handler is None or not handler.opt.get(PAGE) or not prefers_html(request):
+    if not prefers_html(request) or not _is_for_people(request):
         return problem_response(request, error)
     problem = problem_of(error)
+    if _is_unknown(request):
+        return show(request, "unknown.html", refusal=problem)
     if problem.code == SecondFactorRequired.code:
         return go_to(AFTER_SIGN_IN)
-    slug = request.cookies.get(TENANT_COOKIE, "")
-    back = page_of(request)
+    if problem.code == NotAuthenticated.code and _is_late(request):
+        return hand_on(f"{REFRESH_PATH}?to={request.url.path}")
+    is_outdated = problem.code == CsrfFailed.code
+    # What the account's forms begin is over once they are taken: their own pages would have nothing to show.
+    back = ACCOUNT if is_outdated and request.url.path.startswith(ACCOUNT) else page_of(request)
     page = show(
         request,
         "refused.html",
         refusal=problem,
-        sign_in=f"/sign-in/{slug}" if is_slug(slug) else None,
+        sign_in=sign_in_of(request),
         # With the session's own cookie gone its token has run out, and the refresh cookie may still be good.
         may_go_on=problem.code == NotAuthenticated.code and CSRF_COOKIE in request.cookies,
         again=problem.code in {StepUpRequired.code, NotAuthenticated.code, SessionOver.code},
+        is_outdated=is_outdated,
         back=back,
     )
     if problem.code in {StepUpRequired.code, NotAuthenticated.code}:
         page.cookies.append(next_cookie(back))
     return page
+
+
+def _is_late(request: Request[Any, Any, Any]) -> bool:
+    """Say whether it is a form of a session whose token has run out, and was not renewed on its way already."""
+    path = request.url.path
+    is_ours = request.method == "POST" and local_page(path) == path
+    return is_ours and CSRF_COOKIE in request.cookies and RENEWED not in request.query_params
+
+
+def _is_for_people(request: Request[Any, Any, Any]) -> bool:
+    """Say whether the address is a page, or none of anything: what lies under the API answers programs."""
+    if _is_unknown(request):
+        return not request.url.path.startswith(_API)
+    return bool(request.route_handler.opt.get(PAGE))
+
+
+def _is_unknown(request: Request[Any, Any, Any]) -> bool:
+    return "route_handler" not in request.scope  # where routing found none
 
 
 def _wait(refusal: Problem) -> str | None:

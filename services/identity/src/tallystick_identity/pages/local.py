@@ -8,12 +8,18 @@ from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
 
+from tallystick_identity.tenants.domain import is_slug
+
 if TYPE_CHECKING:
     from litestar import Request
 
 ACCOUNT: Final = "/account"
+SIGN_IN: Final = "/sign-in"
 AFTER_SIGN_IN: Final = "/account/second-factor"
 """Every way of signing in leads here: the page asks for the second factor, or goes on."""
+
+RENEWED: Final = "renewed"
+"""In the query of a form that comes from having its session's token renewed: once is enough."""
 
 NEXT_COOKIE = "__Host-tally_next"
 TENANT_COOKIE = "__Host-tally_tenant"
@@ -34,13 +40,25 @@ def page_of(request: Request[Any, Any, Any]) -> str:
     return local_page(urlsplit(request.headers.get("referer", "")).path)
 
 
+def sign_in_of(request: Request[Any, Any, Any]) -> str:
+    """Return where this browser signs in: at the organisation that it was last signed in to, or that it chose."""
+    slug = slug_of(request)
+    return f"{SIGN_IN}/{slug}" if slug else SIGN_IN
+
+
+def slug_of(request: Request[Any, Any, Any]) -> str:
+    """Return the short name of that organisation, empty where this browser has none."""
+    slug = request.cookies.get(TENANT_COOKIE, "")
+    return slug if is_slug(slug) else ""
+
+
 def next_cookie(path: str) -> Cookie:
     """Keep, for ten minutes, where to go after signing in; empty: forget it."""
     return _cookie(NEXT_COOKIE, path, _NEXT_MAX_AGE_S if path else 0)
 
 
 def tenant_cookie(slug: str) -> Cookie:
-    """Keep at whose sign-in page this browser was, so that it finds back there."""
+    """Keep whose sign-in page is this browser's; set where somebody has signed in, or has named an organisation."""
     return _cookie(TENANT_COOKIE, slug, _TENANT_MAX_AGE_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
@@ -17,9 +18,12 @@ from tallystick_chassis.http.pages import HTML, PAGE
 from tallystick_contracts.capabilities import Capability
 
 from tallystick_identity.org_units.api import OrgUnitList
+from tallystick_identity.pages.capability_words import WORDS
 from tallystick_identity.pages.forms import FORM, Form, SessionRef, send
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
 from tallystick_identity.people.api import PeoplePage, PersonCreated, PersonView
+from tallystick_identity.people.domain import MAX_NAME_LENGTH
+from tallystick_identity.people.find_api import PersonFound
 from tallystick_identity.roles.api import GrantList, HeldCapabilities, RoleList
 from tallystick_identity.sessions.account_api import SessionList
 from tallystick_identity.sign_in.api import Address
@@ -33,6 +37,7 @@ _API = "/api/v1/identity"
 _READ: dict[str, Any] = {"capability": Capability.PEOPLE_READ, PAGE: True}
 _WRITE: dict[str, Any] = {"capability": Capability.PEOPLE_WRITE, PAGE: True, ALSO: {200: (HTML,)}} | FORM
 _GRANT: dict[str, Any] = _WRITE | {"capability": Capability.GRANTS_WRITE}
+_PSEUDONYM = re.compile(r"p_[A-Za-z0-9_-]{22}")
 _ACTIONS = {"disable": "disable", "enable": "enable", "end_sessions": "sessions/end"}
 _WITH_REASON = {"unlock": "unlock", "reset_factors": "factors/reset"}
 
@@ -41,8 +46,14 @@ class NewPersonForm(Form, frozen=True, kw_only=True):
     """Somebody to add; they sign in by a mail."""
 
     email: Address
-    display_name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    display_name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
     org_unit_id: UUID | None = None
+
+
+class FindForm(Form, frozen=True, kw_only=True):
+    """Whom to find: a whole mail address, or a pseudonym."""
+
+    who: Annotated[str, msgspec.Meta(min_length=3, max_length=254)]
 
 
 class PersonForm(Form, frozen=True, kw_only=True):
@@ -81,11 +92,25 @@ async def _units(request: Request[Any, Any, Any]) -> dict[UUID, str]:
 
 
 async def _people(
-    request: Request[Any, Any, Any], after: str | None = None, refusal: ApiRefusal | None = None
+    request: Request[Any, Any, Any],
+    *,
+    after: str | None = None,
+    refusal: ApiRefusal | None = None,
+    typed: Form | None = None,
 ) -> Response[str]:
+    """Show a page of the list; after a refusal with what was typed into the form that it is about."""
     query = {} if after is None else {"after": after}
     page = (await ask(request, "GET", f"{_API}/people", query=query)).read(PeoplePage)
-    return show(request, "people.html", refusal=refusal, page=page, units=await _units(request), after=after)
+    return show(
+        request,
+        "people.html",
+        refusal=refusal,
+        page=page,
+        units=await _units(request),
+        after=after,
+        sought=typed.who if isinstance(typed, FindForm) else "",
+        newcomer=typed if isinstance(typed, NewPersonForm) else None,
+    )
 
 
 async def _person(request: Request[Any, Any, Any], person_id: UUID, refusal: ApiRefusal | None = None) -> Response[str]:
@@ -105,6 +130,7 @@ async def _person(request: Request[Any, Any, Any], person_id: UUID, refusal: Api
         sessions=(await ask(request, "GET", f"{path}/sessions")).read(SessionList).sessions,
         grants=grants.grants,
         held=held.capabilities,
+        words=WORDS,
         roles={role.id: role.name for role in roles.roles},
         units=await _units(request),
     )
@@ -129,7 +155,7 @@ async def people_page(
     request: Request[Any, Any, Any], after: Annotated[str | None, Parameter(max_length=200)] = None
 ) -> Response[str]:
     """List the people of the units in reach, page by page."""
-    return await _people(request, after)
+    return await _people(request, after=after)
 
 
 @post(PEOPLE, opt=_WRITE, media_type=HTML, status_code=303)
@@ -142,8 +168,21 @@ async def send_new_person(request: Request[Any, Any, Any], data: NewPersonForm) 
         made = (await send(request, data, "POST", f"{_API}/people", body)).read(PersonCreated)
     except ApiRefusal as refusal:
         require_of_the_form(request, refusal)
-        return await _people(request, None, refusal)
+        return await _people(request, refusal=refusal, typed=data)
     return go_to(f"{PEOPLE}/{made.id}")
+
+
+@post(f"{PEOPLE}/find", opt=_READ | {ALSO: {200: (HTML,)}} | FORM, media_type=HTML, status_code=303)
+async def send_find(request: Request[Any, Any, Any], data: FindForm) -> Response[str]:
+    """Find a person by the whole mail address or by pseudonym, and lead to their page."""
+    who = data.who.strip()
+    body = {"person" if _PSEUDONYM.fullmatch(who) else "email": who}
+    try:
+        found = (await send(request, data, "POST", f"{_API}/people/find", body)).read(PersonFound)
+    except ApiRefusal as refusal:
+        require_of_the_form(request, refusal)
+        return await _people(request, refusal=refusal, typed=data)
+    return go_to(f"{PEOPLE}/{found.id}")
 
 
 @get(_PERSON, opt=_READ, media_type=HTML)
@@ -182,7 +221,7 @@ async def send_grant(request: Request[Any, Any, Any], data: GrantForm) -> Respon
 
 def people_pages() -> list[ControllerRouterHandler]:
     """Return the routes."""
-    return [people_page, send_new_person, person_page, send_person, send_grant]
+    return [people_page, send_new_person, send_find, person_page, send_person, send_grant]
 
 
 def _midnight(day: date | None) -> str | None:

@@ -10,8 +10,9 @@ from litestar import Request, Response, get, post
 from tallystick_chassis.http.in_process import ApiRefusal, ask
 from tallystick_chassis.http.openapi import ALSO
 from tallystick_chassis.http.pages import HTML, PAGE
-from tallystick_contracts.capabilities import GRANTABLE_CAPABILITIES, Capability
+from tallystick_contracts.capabilities import Capability
 
+from tallystick_identity.pages.capability_words import GROUPS
 from tallystick_identity.pages.forms import FORM, Form, send
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
 from tallystick_identity.roles.api import RoleList
@@ -33,13 +34,17 @@ class RoleForm(Form, frozen=True, kw_only=True):
     staff: bool = False
 
 
-async def _roles(request: Request[Any, Any, Any], refusal: ApiRefusal | None = None) -> Response[str]:
+async def _roles(
+    request: Request[Any, Any, Any], refusal: ApiRefusal | None = None, typed: RoleForm | None = None
+) -> Response[str]:
+    """Show the roles; after a refusal with what was typed and chosen."""
     return show(
         request,
         "roles.html",
         refusal=refusal,
         roles=(await ask(request, "GET", _API)).read(RoleList).roles,
-        capabilities=sorted(one.value for one in GRANTABLE_CAPABILITIES),
+        groups=GROUPS,
+        typed=typed,
     )
 
 
@@ -65,7 +70,7 @@ async def send_role(request: Request[Any, Any, Any], data: RoleForm) -> Response
         await send(request, data, method, path, body)
     except ApiRefusal as refusal:
         require_of_the_form(request, refusal)
-        return await _roles(request, refusal)
+        return await _roles(request, refusal, data)
     return go_to(ROLES)
 
 

@@ -11,6 +11,7 @@ from tallystick_identity.pages.people import people_pages
 from tallystick_identity.pages.roles import role_pages
 from tallystick_identity.pages.second_factor import second_factor_pages
 from tallystick_identity.pages.sign_in import sign_in_pages
+from tallystick_identity.pages.start import start_pages
 from tallystick_identity.request_edge import SERVICE_NAME
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def page_routes(*, door: FrontDoor, single_sign_on: SingleSignOn) -> list[Contro
         return await single_sign_on.is_offered(Scope.for_duty(await door.tenant(slug), SERVICE_NAME))
 
     return [
+        *start_pages(),
         *sign_in_pages(has_provider=has_provider),
         *second_factor_pages(),
         *account_pages(),

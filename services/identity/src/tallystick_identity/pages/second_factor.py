@@ -14,8 +14,9 @@ from tallystick_chassis.http.pages import HTML
 from tallystick_identity.factors.api import FactorList, FactorStarted, PendingView
 from tallystick_identity.pages.forms import EARLY, FORM, Form, Label, send
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
-from tallystick_identity.pages.local import AFTER_SIGN_IN, NEXT_COOKIE, local_page, next_cookie
+from tallystick_identity.pages.local import AFTER_SIGN_IN, NEXT_COOKIE, local_page, next_cookie, tenant_cookie
 from tallystick_identity.pages.qr_code import QrCode
+from tallystick_identity.sessions.api import Me
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -65,8 +66,9 @@ async def second_factor_page(request: Request[Any, Any, Any]) -> Response[str]:
     factors = await _needed(request)
     if factors.needed is not None:
         return _lacking(request, factors)
+    me = (await ask(request, "GET", "/api/v1/identity/me")).read(Me)
     onward = go_to(local_page(request.cookies.get(NEXT_COOKIE, "")))
-    onward.cookies.append(next_cookie(""))
+    onward.cookies.extend((next_cookie(""), tenant_cookie(me.tenant_slug)))
     return onward
 
 

@@ -14,7 +14,7 @@ from tallystick_chassis.http.problems import NotAuthenticated, TooManyRequests
 
 from tallystick_identity.errors import CodeRequired, InvalidInput, LinkNotAccepted
 from tallystick_identity.pages.frame import go_to, require_of_the_form, show
-from tallystick_identity.pages.local import AFTER_SIGN_IN, tenant_cookie
+from tallystick_identity.pages.local import AFTER_SIGN_IN
 from tallystick_identity.sign_in.api import Address, Typed
 from tallystick_identity.tenants.domain import is_slug
 
@@ -48,9 +48,7 @@ class ProofForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     new_password: Typed | None = None
 
 
-def sign_in_pages(  # noqa: C901 - a list of handlers; none of them branches much
-    *, has_provider: Callable[[str], Awaitable[bool]]
-) -> list[ControllerRouterHandler]:
+def sign_in_pages(*, has_provider: Callable[[str], Awaitable[bool]]) -> list[ControllerRouterHandler]:
     """Return the routes. ``has_provider`` says whether the tenant of a slug has single sign-on."""
 
     async def ways(
@@ -58,10 +56,7 @@ def sign_in_pages(  # noqa: C901 - a list of handlers; none of them branches muc
     ) -> Response[str]:
         slug = tenant if is_slug(tenant) else ""
         offered = await has_provider(slug)
-        page = show(request, "sign_in.html", refusal=refusal, tenant=slug, sso=offered, email=email, next=AFTER_SIGN_IN)
-        if slug:
-            page.cookies.append(tenant_cookie(slug))
-        return page
+        return show(request, "sign_in.html", refusal=refusal, tenant=slug, sso=offered, email=email, next=AFTER_SIGN_IN)
 
     @get(_SIGN_IN, opt=_PAGE, media_type=HTML)
     async def sign_in_page(request: Request[Any, Any, Any], tenant: str) -> Response[str]:

@@ -134,7 +134,7 @@ class Passwords:
             await self._tries.password_was_right(tx, before.account, origin)
             await self._record_change(tx, before.person, origin)
             person = await self._end_sessions(tx, before.person)
-            return await self._sessions.open(tx, person, amr=session.amr, origin=origin, upstream=session.upstream)
+            return await self._sessions.replace(tx, person, session, amr=session.amr, origin=origin)
 
     async def reset(
         self,

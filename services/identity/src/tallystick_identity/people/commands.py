@@ -25,7 +25,7 @@ from tallystick_contracts.generated.identity import (
 from tallystick_identity.errors import EmailTaken, KeyPoolEmpty
 from tallystick_identity.key_pool.store import PoolKey, claim_keys
 from tallystick_identity.people import store
-from tallystick_identity.people.domain import blind_index
+from tallystick_identity.people.domain import InvalidEmailError, blind_index, email_address
 from tallystick_identity.roles.commands import record_revocation
 from tallystick_identity.roles.store import revoke_all_grants
 from tallystick_identity.sessions.store import end_sessions_of
@@ -72,6 +72,14 @@ class People:
     def email_index(self, tx: Transaction, email: str) -> bytes:
         """Return the blind index by which the scope's tenant finds an address."""
         return blind_index(self._blind_index_key, tx.scope.tenant, email)
+
+    async def find(self, tx: Transaction, email: str) -> PersonRow | None:
+        """Return whoever in the scope's units has this address, disabled or not."""
+        try:
+            index = self.email_index(tx, email_address(email))
+        except InvalidEmailError:
+            return None
+        return await store.find_by_email(tx, index, disabled_too=True)
 
     async def create(self, tx: Transaction, newcomers: Sequence[Newcomer]) -> list[CreatedPerson]:
         """Create people, all or none, each with a public key from the pool.

@@ -85,7 +85,7 @@ _BY_ID_LOCKED = text(
 _BY_PERSON = text(f"select {_COLUMNS} from identity.people where tenant_id = :tenant and person = :person")
 _BY_INDEX = text(
     f"select {_COLUMNS} from identity.people where tenant_id = :tenant and email_index = :index and deleted_at is null "
-    "and disabled_at is null"
+    "and (disabled_at is null or :disabled_too)"
 )
 _PAGE = text(
     f"select {_COLUMNS} from identity.people where tenant_id = :tenant and deleted_at is null "
@@ -168,9 +168,10 @@ async def find_by_ref(tx: Transaction, person: str) -> PersonRow | None:
     return None if row is None else _row(tuple(row))
 
 
-async def find_by_email(tx: Transaction, index: bytes) -> PersonRow | None:
-    """Return the person of the tenant whose address has this blind index."""
-    row = (await tx.execute(_BY_INDEX, {"tenant": tx.scope.tenant, "index": index})).first()
+async def find_by_email(tx: Transaction, index: bytes, *, disabled_too: bool = False) -> PersonRow | None:
+    """Return the person of the tenant whose address has this blind index; whoever is disabled counts only if asked."""
+    wanted = {"tenant": tx.scope.tenant, "index": index, "disabled_too": disabled_too}
+    row = (await tx.execute(_BY_INDEX, wanted)).first()
     return None if row is None else _row(tuple(row))
 
 

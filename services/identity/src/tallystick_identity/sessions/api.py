@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get, post
+from litestar.params import Parameter
 from tallystick_chassis.http.commands import perform
 from tallystick_chassis.http.correlation import context_of
 from tallystick_chassis.http.forms import only_value
@@ -20,7 +21,7 @@ from tallystick_contracts.capabilities import IMPLICIT_CAPABILITIES, Capability
 from tallystick_contracts.generated.identity import SessionEnd
 
 from tallystick_identity.errors import InvalidClient, SessionOver, UnsupportedGrantType
-from tallystick_identity.pages.local import local_page
+from tallystick_identity.pages.local import RENEWED, local_page
 from tallystick_identity.people.store import find_by_ref
 from tallystick_identity.request_edge import scope_before_sign_in
 from tallystick_identity.sessions.commands import Sessions, end_session
@@ -28,6 +29,7 @@ from tallystick_identity.sessions.cookies import REFRESH_COOKIE, REFRESH_PATH, e
 from tallystick_identity.sessions.domain import parse_refresh_token
 from tallystick_identity.sessions.service_clients import authenticated_client
 from tallystick_identity.sessions.store import find_by_ref as find_session
+from tallystick_identity.tenants.store import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,11 +54,13 @@ class SignedOut(msgspec.Struct, frozen=True):
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who is signed in and what he may do somewhere in his tenant; ``capabilities`` are sorted."""
+    """Who is signed in, to which organisation, and what they may do somewhere in it; ``capabilities`` are sorted."""
 
     id: UUID
     person: str
     tenant: UUID
+    tenant_slug: str
+    tenant_name: str
     home_unit: UUID
     display_name: str
     capabilities: tuple[str, ...]
@@ -88,9 +92,18 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
 ) -> list[ControllerRouterHandler]:
     """Return the routes."""
 
-    @post(REFRESH_PATH, opt={"public": True, PAGE: True, REFUSES: (SessionOver,), ALSO: {303: ()}}, status_code=204)
-    async def refresh(request: Request[Any, Any, Any]) -> Response[None]:
-        """Give a new session token and rotate the refresh cookie, which authenticates; from a page, go on."""
+    @post(
+        REFRESH_PATH,
+        opt={"public": True, PAGE: True, REFUSES: (SessionOver,), ALSO: {303: (), 307: ()}},
+        status_code=204,
+    )
+    async def refresh(
+        request: Request[Any, Any, Any], to: Annotated[str | None, Parameter(max_length=200)] = None
+    ) -> Response[None]:
+        """Give a new session token and rotate the refresh cookie, which authenticates; from a page, go on.
+
+        ``to`` is where a form was bound for that came too late for the old token: it goes there as it is.
+        """
         presented = parse_refresh_token(request.cookies.get(REFRESH_COOKIE, ""))
         if presented is None:
             raise SessionOver
@@ -100,6 +113,9 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         if credentials is None:
             raise SessionOver
         cookies = session_cookies(credentials, csrf_key=csrf_key)
+        if prefers_html(request) and to is not None and local_page(to) == to:
+            onward = {"Location": f"{to}?{RENEWED}", "Referrer-Policy": "same-origin"}
+            return Response(None, status_code=307, headers=onward, cookies=cookies)
         if prefers_html(request):
             onward = {"Location": local_page(only_value(await request.body(), "next"))}
             return Response(None, status_code=303, headers=onward, cookies=cookies)
@@ -130,13 +146,16 @@ def session_routes(  # noqa: C901 - a list of handlers; none of them branches mu
         known = context_of(request.scope).introspection
         async with database.transaction(tenant_scope) as tx:
             person = await find_by_ref(tx, principal.name)
-        if person is None or known is None:
+            names = await names_of(tx)
+        if person is None or known is None or names is None:
             raise SessionOver
         capabilities = {one for grant in known.grants for one in grant.capabilities} | set(IMPLICIT_CAPABILITIES)
         return Me(
             id=person.id,
             person=person.person,
             tenant=tenant_scope.tenant,
+            tenant_slug=names.slug,
+            tenant_name=names.name,
             home_unit=person.home_unit,
             display_name=await private_data.name(tenant_scope.tenant, person.person, person.name_ciphertext),
             capabilities=tuple(sorted(capabilities)),

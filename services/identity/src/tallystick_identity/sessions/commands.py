@@ -81,6 +81,44 @@ class Sessions:
 
         ``upstream`` is the provider that vouched for them; ``proved_at`` when they proved it there, if it was earlier.
         """
+        return await self._open(
+            tx,
+            person,
+            amr=amr,
+            origin=origin,
+            upstream=upstream,
+            proved_at=proved_at,
+            expires_at=tx.clock() + self._timeouts.absolute,
+        )
+
+    async def replace(
+        self, tx: Transaction, person: PersonRow, session: Session, *, amr: tuple[str, ...], origin: Origin
+    ) -> Credentials:
+        """Open a session in the place of one that has ended since a factor or a password changed (ADR 84).
+
+        Nobody has proved anything by that: the new one is no more recent a sign-in, and ends when the other would have.
+        """
+        return await self._open(
+            tx,
+            person,
+            amr=amr,
+            origin=origin,
+            upstream=session.upstream,
+            proved_at=session.proved_at or session.created_at,
+            expires_at=session.expires_at,
+        )
+
+    async def _open(
+        self,
+        tx: Transaction,
+        person: PersonRow,
+        *,
+        amr: tuple[str, ...],
+        origin: Origin,
+        upstream: Upstream | None,
+        proved_at: datetime | None,
+        expires_at: datetime,
+    ) -> Credentials:
         now = tx.clock()
         refresh = RefreshToken(tx.scope.tenant, new_id(), new_secret())
         session = Session(
@@ -93,7 +131,7 @@ class Sessions:
             previous_hash=None,
             refreshed_at=now,
             created_at=now,
-            expires_at=now + self._timeouts.absolute,
+            expires_at=expires_at,
             ended_at=None,
             upstream=upstream,
             proved_at=proved_at,

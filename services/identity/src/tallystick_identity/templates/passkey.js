@@ -23,8 +23,12 @@ async function use() {
     await send("POST", button.dataset.answer, made.toJSON());
     location.assign(button.dataset.next);
   } catch (error) {
+    // On an address of numbers, or one whose certificate the browser does not trust, it makes and uses none.
+    const isTheSites = error.name === "SecurityError" || /TLS|certificate/i.test(error.message);
     const isTheBrowsers = error instanceof DOMException;
-    trouble.textContent = isTheBrowsers ? "No passkey was used. Try again, or take another way." : error.message;
+    trouble.textContent = isTheBrowsers && isTheSites
+      ? "Here passkeys do not work: they need a host name, and a certificate that the browser trusts. Take another way."
+      : isTheBrowsers ? "No passkey was used. Try again, or take another way." : error.message;
     button.disabled = false;
   }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
     from tallystick_chassis.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a tenant is called: in addresses, and by people."""
+
+    slug: str
+    name: str
+
 
 _LOCK = text("select pg_advisory_xact_lock(hashtext('identity.tenants'))")
 _INSERT = text(
@@ -29,6 +39,7 @@ _SET_PASSWORDS = text(
     "update identity.tenants set passwords = :passwords where tenant_id = :tenant and passwords <> :passwords "
     "returning tenant_id"
 )
+_NAMES = text("select slug, name from identity.tenants where tenant_id = :tenant")
 _SLUG = text("select slug from identity.tenants where tenant_id = :tenant")
 
 
@@ -63,6 +74,12 @@ async def all_slugs(duty: AsyncConnection) -> list[str]:
 async def slug_of(tx: Transaction) -> str | None:
     """Return the slug of the scope's tenant, or ``None`` when no such tenant exists."""
     return (await tx.execute(_SLUG, {"tenant": tx.scope.tenant})).scalar_one_or_none()
+
+
+async def names_of(tx: Transaction) -> Names | None:
+    """Return what the scope's tenant is called, or ``None`` when no such tenant exists."""
+    row = (await tx.execute(_NAMES, {"tenant": tx.scope.tenant})).one_or_none()
+    return None if row is None else Names(row.slug, row.name)
 
 
 async def has_day_key(tx: Transaction) -> bool:
