@@ -34,6 +34,7 @@ PAIRS = [("stranger", "south", "a"), ("owner", "a", "south"), ("neighbour", "b",
 WRITE_NOTHING_HERE = {
     "announce-epochs": "reads, and says on NATS what others must forget",
     "heads": "reads, and says on NATS how far a source is",
+    "prune": "deletes what is a day old or older: libs/chassis/tests",
     "prune-sign-in-requests": "deletes sign-in requests a day after their end",
     "rate-counters": "deletes counters when their window is over",
     "hand-over": "takes the relay's part when NATS has been away: tests/resilience",

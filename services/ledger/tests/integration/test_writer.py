@@ -405,7 +405,8 @@ async def test_the_writers_role_reaches_no_events_to_append(duty: DutyDatabase) 
     async with duty.duty() as connection:
         raw = (await connection.get_raw_connection()).driver_connection
         assert raw is not None
-        for table in ("events", "exports", "inbox", "idempotency"):
+        # Of `inbox` and `idempotency` it reaches rows that are a day old, to prune them: libs/chassis/tests.
+        for table in ("events", "exports"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 async with raw.transaction():
                     await raw.execute(f"delete from ledger.{table}")  # noqa: S608 - constants above
