@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 import uvloop
+from tallystick_chassis.heap import freeze_heap
 from tallystick_chassis.http.app import create_app
 from tallystick_chassis.ids import TenantId, new_id
 from tallystick_chassis.otlp import OtlpSettings, start_exporting
@@ -101,6 +102,7 @@ async def _serve(wanted: _Wanted) -> float:
     service = Service("ledger", "tallystick_ledger", Settings, lambda _: Wiring())
     runtime = make_runtime(service, load_settings(Settings, wanted.environment))
     app = create_app(service, runtime, Wiring(routes=[unchecked, vkey, tile]))
+    freeze_heap()  # as a process does when it has started
     path = f"/open/logs/{TenantId(new_id())}/checkpoint"
     try:
         for number in range(-_WARM_UP_TURNS, _TURNS_A_PROCESS):
