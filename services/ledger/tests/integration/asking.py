@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import httpx
-import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from nacl.signing import SigningKey
 from tallystick_chassis.clock import utc_now
-from tallystick_chassis.http.app import create_app
 from tallystick_chassis.http.authentication import SESSION_COOKIE
 from tallystick_chassis.http.csrf import CSRF_COOKIE, CSRF_HEADER, csrf_sha256, csrf_token
 from tallystick_chassis.http.introspection import INACTIVE, Grant, Introspection
 from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import TenantId, new_person_ref
-from tallystick_chassis.process import make_runtime
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
 from tallystick_contracts.message import LogKind
-from tallystick_contracts.topology import ServiceName
-from tallystick_ledger.app import SERVICE, wire
-from tallystick_ledger.settings import Settings
+
+from .api_in_process import ledger_api, made_jwks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,14 +31,9 @@ if TYPE_CHECKING:
 
 
 BASE = "/api/v1/ledger"
-SEED = bytes(range(32))
 CSRF_KEY = b"k" * 32
 L, A = LogKind.COMPLIANCE, LogKind.AUDIT
 AUDITOR = ("ledger.read", "ledger.export")
-
-
-def encoded(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 @dataclass
@@ -55,6 +41,7 @@ class People:
     """Identity's part: signs people in and answers for their sessions."""
 
     signer: TokenSigner
+    jwks: bytes
     known: dict[str, Introspection] = field(default_factory=dict)
 
     async def authenticate(self, token: str, *, ask: bool = False) -> Introspection:
@@ -97,47 +84,15 @@ class People:
 
 @pytest.fixture
 def people() -> People:
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    private = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    jwk = {"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": encoded(public), "d": encoded(private)}
-    people = People(TokenSigner(msgspec.json.encode({"keys": [jwk]}), clock=utc_now))
-    people.jwks = msgspec.json.encode({"keys": [jwk]})  # type: ignore[attr-defined]
-    return people
+    jwks = made_jwks()
+    return People(TokenSigner(jwks, clock=utc_now), jwks)
 
 
 @pytest.fixture
 async def client(people: People, ledger_databases: Databases, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the ledger's API in this process, without a socket."""
-    jwks = tmp_path / "jwks.json"
-    jwks.write_bytes(people.jwks)  # type: ignore[attr-defined]
-    ca_file = ledger_databases.servers.layout.ca_file
-    settings = Settings(
-        dsn=Secret(ledger_databases.dsn(ServiceName.LEDGER, "app")),
-        duty_dsn=Secret(ledger_databases.dsn(ServiceName.LEDGER, "duty")),
-        nats_url="tls://127.0.0.1:1",
-        nats_seed=Secret("x"),
-        ca_file=ca_file,
-        tls_cert_file=ca_file,
-        tls_key_file=ca_file,
-        port=0,
-        public_url="https://ledger.test",
-        url_identity="https://identity.test",
-        client_secret=Secret("x"),
-        session_jwks_file=jwks,
-        checkpoint_key=SecretKey(SEED),
-        ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
-        ledger_origin="ledger.test",
-        high_water=str(tmp_path / "high-water"),
-        kek=KeyEncryptionKeys({"1": SecretKey(SEED)}),
-    )
-    runtime = make_runtime(SERVICE, settings)
-    wiring = wire(runtime)
-    app = create_app(SERVICE, runtime, type(wiring)(routes=wiring.routes, authenticator=people))
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="https://ledger.test") as client:
-        yield client
-    await runtime.close()
+    async with ledger_api(ledger_databases, tmp_path, people.jwks, authenticator=people) as api:
+        yield api
 
 
 @dataclass(frozen=True)

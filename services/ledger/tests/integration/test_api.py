@@ -28,7 +28,8 @@ from tallystick_tlog import (
     verify_inclusion,
 )
 
-from .asking import AUDITOR, BASE, SEED, Filled, L, People, client, filled, people, without_correlation
+from .asking import AUDITOR, BASE, Filled, L, People, client, filled, people, without_correlation
+from .conftest import SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

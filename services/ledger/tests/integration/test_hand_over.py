@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from nacl.signing import SigningKey
 from tallystick_chassis.clock import utc_now
 from tallystick_chassis.hand_over import HAND_OVER_PATH, HandOverAnswer
-from tallystick_chassis.http.app import create_app
 from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import TenantId
-from tallystick_chassis.process import make_runtime
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
 from tallystick_contracts.message import LogKind
-from tallystick_contracts.topology import ServiceName
-from tallystick_ledger.app import SERVICE, wire
-from tallystick_ledger.settings import Settings
 from tallystick_tlog.receipt import Receipt, verify_receipt
+
+from .api_in_process import ledger_api, made_jwks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -35,12 +27,6 @@ if TYPE_CHECKING:
     from tallystick_ledger.writing.writer import LedgerWriter
 
     from .conftest import FakeSource, LedgerReader, StoredLog
-
-SEED = bytes(range(32))
-
-
-def encoded(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Sources:
@@ -63,38 +49,9 @@ class Sources:
 
 @pytest.fixture
 async def sources(ledger_databases: Databases, tmp_path: Path) -> AsyncIterator[Sources]:
-    key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    private = key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    jwks = tmp_path / "jwks.json"
-    keys = [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": encoded(public), "d": encoded(private)}]
-    jwks.write_bytes(msgspec.json.encode({"keys": keys}))
-    ca_file = ledger_databases.servers.layout.ca_file
-    settings = Settings(
-        dsn=Secret(ledger_databases.dsn(ServiceName.LEDGER, "app")),
-        duty_dsn=Secret(ledger_databases.dsn(ServiceName.LEDGER, "duty")),
-        nats_url="tls://127.0.0.1:1",
-        nats_seed=Secret("x"),
-        ca_file=ca_file,
-        tls_cert_file=ca_file,
-        tls_key_file=ca_file,
-        port=0,
-        public_url="https://ledger.test",
-        url_identity="https://identity.test",
-        client_secret=Secret("x"),
-        session_jwks_file=jwks,
-        checkpoint_key=SecretKey(SEED),
-        kek=KeyEncryptionKeys({"1": SecretKey(SEED)}),
-        ledger_key=PublicKey(bytes(SigningKey(SEED).verify_key)),
-        ledger_origin="ledger.test",
-        high_water=str(tmp_path / "high-water"),
-    )
-    runtime = make_runtime(SERVICE, settings)
-    app = create_app(SERVICE, runtime, wire(runtime))
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="https://ledger.test") as client:
-        yield Sources(client, TokenSigner(jwks.read_bytes(), clock=utc_now))
-    await runtime.close()
+    jwks = made_jwks()
+    async with ledger_api(ledger_databases, tmp_path, jwks) as client:
+        yield Sources(client, TokenSigner(jwks, clock=utc_now))
 
 
 def proved(answer: httpx.Response, arrivals: Iterable[Arrival], *logs: StoredLog) -> set[str]:
