@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from chart.render import CHART, render, scenarios
+from chart.render import CHART, processes, render, scenarios
 from tallystick_chassis.configuration_reference import services_settings
 from tallystick_chassis.settings import MigrateSettings, setting_names
 from tallystick_cli.cluster.credentials import fill
@@ -18,15 +18,6 @@ SETTINGS = services_settings()
 ROOT = CHART.parents[2]
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS)
-
-
-def processes(release):
-    """Yield each service's containers: service, process, container, its pod's spec."""
-    for name, spec, container in release.containers():
-        command = container.get("command", [])
-        if command[:2] == ["python", "-m"] and command[3] in {"api", "worker", "wait", "migrate"}:
-            package = command[2].removeprefix("tallystick_").replace("_", "-")
-            yield package, command[3], container, spec, name
 
 
 @every_scenario
@@ -201,60 +192,6 @@ def test_selectors_and_ports_meet(releases, scenario):
         assert scaler["spec"]["scaleTargetRef"]["name"] in deployments
         target = next(m for m in release.of("Deployment") if m["metadata"]["name"] == scaler["metadata"]["name"])
         assert "replicas" not in target["spec"]
-
-
-@pytest.mark.parametrize("scenario", ["embedded", "external", "everything"])
-def test_every_call_has_an_arrow_and_every_arrow_a_call(releases, scenario):
-    release = releases[scenario]
-    policies = {}
-    for policy in release.of("NetworkPolicy"):
-        component = policy["spec"]["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
-        policies[component] = policy["spec"]
-
-    def peers(rules, key):
-        return {
-            peer["podSelector"]["matchLabels"].get("app.kubernetes.io/component")
-            for rule in rules
-            for peer in rule[key]
-            if "podSelector" in peer
-        } - {None}
-
-    called = set()
-    for service, process, container, _, _ in processes(release):
-        if process not in {"api", "worker"}:
-            continue
-        urls = [one["value"] for one in container["env"] if re.fullmatch(r"TALLY_URL_\w+", one["name"])]
-        inside = {re.match(r"https://tally-(?:tallystick-)?([\w-]+)\.exams\.svc:", url) for url in urls} - {None}
-        targets = {f"{match[1]}-api" for match in inside}
-        allowed = peers(policies[f"{service}-{process}"]["egress"], "to")
-        assert targets == {peer for peer in allowed if peer.endswith("-api")}
-        called |= {(f"{service}-{process}", target) for target in targets}
-    for service in SETTINGS:
-        callers = peers(policies[f"{service}-api"]["ingress"], "from") - {"test"}
-        assert callers == {caller for caller, target in called if target == f"{service}-api"}
-        assert "ingress" not in policies[f"{service}-worker"]
-    text = json.dumps(release.of("NetworkPolicy"))
-    assert "0.0.0.0/0" not in text
-
-
-def test_what_tenants_name_outside_is_closed_until_the_operator_opens_it(releases):
-    def ways(scenario, process):
-        return releases[scenario].one("NetworkPolicy", f"-{process}")["spec"]["egress"]
-
-    providers = {
-        "to": [{"ipBlock": {"cidr": "203.0.113.0/24", "except": ["203.0.113.128/25"]}}],
-        "ports": [{"protocol": "TCP", "port": 443}],
-    }
-    siems = {
-        "to": [{"ipBlock": {"cidr": "10.0.9.27/32"}}],
-        "ports": [{"protocol": "TCP", "port": 6514}, {"protocol": "TCP", "port": 8088}],
-    }
-    for service in SETTINGS:
-        for process in (f"{service}-api", f"{service}-worker"):
-            assert (providers in ways("everything", process)) == (process == "identity-api")
-            assert (siems in ways("everything", process)) == (process == "ledger-worker")
-    for way in (*ways("external", "identity-api"), *ways("external", "ledger-worker")):
-        assert all("podSelector" in peer for peer in way["to"]) or way["ports"][0]["port"] in {5432, 4222, 25}, way
 
 
 @pytest.mark.control("X-10")

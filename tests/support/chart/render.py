@@ -66,6 +66,15 @@ class Rendered:
                 yield f"{name}/{container['name']}", spec, container
 
 
+def processes(release: Rendered) -> Iterator[tuple[str, str, Manifest, Manifest, str]]:
+    """Yield each service's containers: service, process, container, its pod's spec and name."""
+    for name, spec, container in release.containers():
+        command = container.get("command", [])
+        if command[:2] == ["python", "-m"] and command[3] in {"api", "worker", "wait", "migrate"}:
+            package = command[2].removeprefix("tallystick_").replace("_", "-")
+            yield package, command[3], container, spec, name
+
+
 def scenarios(chart: Path = CHART) -> dict[str, Values]:
     """Return the values of each scenario under the chart's `ci/`."""
     return {
