@@ -12,17 +12,16 @@ import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import structlog
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tallystick_contracts.envelope import decode_envelope
 from tallystick_contracts.errors import ContractError
 
 from tallystick_chassis.bus import BusUnavailableError
 from tallystick_chassis.catch_up import FeedUnavailableError
+from tallystick_chassis.database import is_away
 from tallystick_chassis.dead_letters import bury, mark_retried, received_of, reopen, retries_asked
 from tallystick_chassis.heads import MalformedHeadsError, read_heads
 from tallystick_chassis.ids import TenantId
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
     from tallystick_chassis.catch_up import FeedClient
     from tallystick_chassis.database import Database, DutyDatabase
     from tallystick_chassis.service import Handler
-
-# SQLSTATEs that say "not now" and nothing about the event: connection, resources, operator, serialisation, locks.
-_PASSING_SQLSTATES: Final = ("08", "53", "57P", "40001", "40P01", "55P")
 
 log = structlog.get_logger(__name__)
 
@@ -387,10 +383,4 @@ class EventConsumer:
 
 def is_passing(error: Exception) -> bool:
     """Say whether the failure is the surroundings' (database, network, another writer) and not the event's."""
-    if isinstance(error, (OSError, PoolTimeoutError, RetryLaterError, CursorMovedError, BusUnavailableError)):
-        return True
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    # While it connects, SQLAlchemy lets asyncpg's own exceptions through.
-    sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
-    return isinstance(sqlstate, str) and sqlstate.startswith(_PASSING_SQLSTATES)
+    return isinstance(error, (OSError, RetryLaterError, CursorMovedError, BusUnavailableError)) or is_away(error)

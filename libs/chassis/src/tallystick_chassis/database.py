@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from tallystick_chassis.clock import Clock, utc_now
@@ -30,10 +32,23 @@ _SET_SCOPE = text(
     "select set_config('app.tenant_id', :tenant, true), set_config('app.org_units', :units, true), "
     "set_config('app.actor', :actor, true)"
 )
+# SQLSTATEs that say "not now" and nothing else: connection, resources, operator, serialisation, locks.
+_PASSING_SQLSTATES: Final = ("08", "53", "57P", "40001", "40P01", "55P")
 
 
 class InsecureConnectionError(ValueError):
     """A DSN asks for a connection that would not be checked, to a database that is not on this machine."""
+
+
+def is_away(error: Exception) -> bool:
+    """Say whether the database cannot be reached or cannot work now, so that trying again makes sense."""
+    if isinstance(error, (ConnectionError, TimeoutError, PoolTimeoutError)):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # While it connects, SQLAlchemy lets asyncpg's own exceptions through.
+    sqlstate = getattr(error.orig if isinstance(error, DBAPIError) else error, "sqlstate", None)
+    return isinstance(sqlstate, str) and sqlstate.startswith(_PASSING_SQLSTATES)
 
 
 def connection_arguments(dsn: str, *, application_name: str, ca_file: Path | None = None) -> tuple[URL, dict[str, Any]]:

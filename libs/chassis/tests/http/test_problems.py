@@ -6,11 +6,15 @@ import enum
 from typing import Annotated, Any, ClassVar
 from uuid import UUID, uuid4
 
+import asyncpg
 import msgspec
 import pytest
+import structlog
 from litestar import get, post
 from litestar.exceptions import HTTPException
 from litestar.params import Parameter
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tallystick_chassis.http.bodies import MAX_BODY_BYTES
 from tallystick_chassis.http.pages import SECURITY_HEADERS
 from tallystick_chassis.http.problems import NotFound, Problem
@@ -53,6 +57,16 @@ async def listed(limit: Annotated[int, Parameter(ge=1, le=10)] = 1, since: UUID 
     return {"limit": limit, "since": since}
 
 
+AWAY = {
+    "refused": ConnectionRefusedError(CANARY),
+    "late": TimeoutError(CANARY),
+    "starting": asyncpg.CannotConnectNowError(CANARY),
+    "ended": DBAPIError(CANARY, {}, asyncpg.AdminShutdownError(CANARY)),
+    "full": DBAPIError(CANARY, {}, asyncpg.DiskFullError(CANARY)),
+    "busy": PoolTimeoutError(CANARY),
+}
+
+
 @get("/api/v1/privacy/fail/{kind:str}", opt=OWN)
 async def fail(kind: str) -> None:
     if kind == "odd":
@@ -62,6 +76,8 @@ async def fail(kind: str) -> None:
         raise NotFound
     if kind == "teapot":
         raise HTTPException(status_code=418, detail=CANARY)
+    if kind in AWAY:
+        raise AWAY[kind]
     raise RuntimeError(CANARY)
 
 
@@ -190,6 +206,15 @@ async def test_every_error_is_a_problem_document_with_the_correlation_id(client,
     assert not {"instance", "extra", "detail"} & set(document) or document["detail"] == "Even so"
     assert CANARY not in answer.text
     assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("kind", AWAY)
+async def test_while_the_database_is_away_the_answer_says_try_again_and_the_log_why(client, person, kind):
+    with structlog.testing.capture_logs() as said:
+        answer = await client.get(f"/api/v1/privacy/fail/{kind}", headers=person.cookies)
+    assert "request_failed" in {line["event"] for line in said}
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "2")
+    assert CANARY not in answer.text
 
 
 @pytest.mark.control("X-08")

@@ -162,7 +162,8 @@ def _recording(refusals: RefusalRecorder) -> AfterExceptionHookHandler[Any]:
     async def record(error: Exception, scope: AsgiScope) -> None:
         context = context_of(scope)
         context.route = f"{scope.get('method', '')} {scope.get('path_template') or 'unmatched'}"
-        if problem_of(error).status == _SERVER_ERROR:
+        problem = problem_of(error)
+        if problem.status >= _SERVER_ERROR and (problem is not error or problem.status == _SERVER_ERROR):
             get_log().error("request_failed", route=context.route, exc_info=error)
         elif isinstance(error, CapabilityMissing):
             await refusals.denied(context)

@@ -30,10 +30,10 @@ from tallystick_chassis.http.pages import SECURITY_HEADERS
 from tallystick_chassis.http.problems import (
     PROBLEM_MEDIA_TYPE,
     BadRequest,
-    InternalError,
     NotAuthenticated,
     Problem,
     document_of,
+    problem_of,
 )
 from tallystick_chassis.metric_catalogue import HTTP_SERVER_DURATION
 from tallystick_chassis.metrics import active_request, record
@@ -124,8 +124,7 @@ class Edge:
                 get_log().exception("request_failed", route=context.route)
                 if status:
                     raise  # half an answer is out: breaking the connection is the only honest end
-                del error
-                await _refuse(InternalError(), context, finish)
+                await _refuse(problem_of(error), context, finish)
             template = str(scope.get("path_template") or "unmatched")
             context.route = f"{scope['method']} {template}"
             about |= {"http.route": template, "http.response.status_code": status}
@@ -171,6 +170,9 @@ class Edge:
                 await self._authentication.authenticate(connection, context)
         except Problem as problem:
             return problem
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the caller gets a problem document
+            get_log().exception("request_failed", route=context.route)
+            return problem_of(error)
         return None
 
     def _is_unknown_api_path(self, scope: HTTPScope) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException, ValidationException
 
+from tallystick_chassis.database import is_away
 from tallystick_chassis.http.correlation import context_of
 
 PROBLEM_BASE = "https://tallystick.dev/problems/"
@@ -181,11 +182,15 @@ _SCHEMA_SENTENCE = re.compile(
     r"|Invalid (?:UUID|RFC3339 encoded \w+|base64 encoded \w+|decimal string)"
 )
 _PATH = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
+_TRY_AGAIN = {"Retry-After": "2"}
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that ``error`` is to the caller; an unforeseen one becomes ``InternalError``."""
+    """Return the problem that ``error`` is to the caller.
+
+    An unforeseen one becomes ``InternalError``, or ``Unavailable`` when the database is away.
+    """
     if isinstance(error, Problem):
         return error
     if isinstance(error, ValidationException):
@@ -198,7 +203,7 @@ def problem_of(error: Exception) -> Problem:
             return _BY_STATUS[error.status_code]()
         if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return BadRequest()
-    return InternalError()
+    return Unavailable(headers=_TRY_AGAIN) if is_away(error) else InternalError()
 
 
 def problem_response(request: Request, error: Exception) -> Response[bytes]:  # type: ignore[type-arg] # any request
