@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,19 @@ def file(few: tuple[bytes, ...], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_list_is_as_long_as_the_documents_say() -> None:
     assert sum(1 for _ in Listed()) > MANY
+
+
+def test_every_listed_password_is_found_in_its_file_first_and_last_ones_too() -> None:
+    every: dict[bytes, list[bytes]] = {}
+    for one in Listed():
+        digits = hashlib.sha1(one, usedforsecurity=False).digest()[:1]
+        ends = every.setdefault(digits + bytes([min(len(one), 20)]), [one, one])
+        ends[1] = one
+    ends_of_files = {one.decode() for ends in every.values() for one in ends}
+    listed = Listed()
+    assert len(ends_of_files) > 256 * 2
+    assert [one for one in ends_of_files if one not in listed] == []
+    assert [one for one in ends_of_files if f"{one}\n" in listed or one + " " in listed] == []
 
 
 def test_every_listed_password_is_found_by_its_fingerprint(few: tuple[bytes, ...], file: Path) -> None:

