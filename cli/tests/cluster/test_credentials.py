@@ -260,6 +260,20 @@ def test_what_is_printed_for_a_release_bears_the_labels_that_its_pages_select_by
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tallystick-credentials"
 
 
+def test_a_copy_as_kubectl_prints_it_is_completed_for_another_cluster(tmp_path):
+    cluster = Cluster()
+    bring_up_to_date(PLAN, cluster.ask)
+    items = [{**each, "kind": "Secret"} for path, each in cluster.objects.items() if "/secrets/" in path]
+    lost = items.pop()["metadata"]["name"]
+    (tmp_path / "credentials.json").write_text(json.dumps({"kind": "List", "items": items}))
+    arguments = ["--release=tally", "--namespace=exams", "--postgres-host=pg.example.org"]
+    done = CliRunner().invoke(app, ["cluster", "secrets", *arguments, f"--existing={tmp_path / 'credentials.json'}"])
+    printed = {each["metadata"]["name"]: each for each in json.loads(done.stdout)["items"]}
+    assert {lost, "tally-trust", "tally-nats-users"} <= set(printed)
+    assert all(printed[one["metadata"]["name"]]["data"] == one["data"] for one in items)
+    assert all(set(each["metadata"]) == {"name", "namespace", "labels", "annotations"} for each in printed.values())
+
+
 def test_the_releases_name_can_be_told_where_the_objects_names_do_not_tell_it():
     arguments = ["--release=my-tallystick", "--instance=my-tallystick", "--postgres-host=pg.example.org"]
     items = json.loads(CliRunner().invoke(app, ["cluster", "secrets", *arguments]).stdout)["items"]
