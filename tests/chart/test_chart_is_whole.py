@@ -92,10 +92,26 @@ def test_the_credentials_job_makes_every_object_and_key_that_pods_mount(releases
         if name not in brought:
             assert name in made
             assert key is None or made[name].data.get(key)
-    role = release.one("Role", "-credentials")
-    allowed = {name for rule in role["rules"] for name in rule.get("resourceNames", ())}
-    assert set(made) <= allowed
-    assert not any(set(rule["verbs"]) - {"create", "get", "update"} for rule in role["rules"])
+
+
+@every_scenario
+def test_the_credentials_job_may_read_and_write_what_it_makes_and_nothing_else(releases, scenario):
+    release = releases[scenario]
+    roles = [each for each in release.of("Role") if each["metadata"]["name"].endswith("-credentials")]
+    assert bool(roles) == (scenario != "existing")
+    for role in roles:
+        plan = msgspec.json.decode(release.one("ConfigMap", "-credentials")["data"]["plan.json"], type=Plan)
+        made = fill(plan, {})
+        create, secrets, public = role["rules"]
+        assert (create["verbs"], create["resources"], set(create)) == (
+            ["create"],
+            ["secrets", "configmaps"],
+            {"apiGroups", "resources", "verbs"},
+        )
+        for rule, resource in ((secrets, "secrets"), (public, "configmaps")):
+            assert (rule["resources"], rule["verbs"]) == ([resource], ["get", "update"])
+            wanted = {name for name, held in made.items() if held.public == (resource == "configmaps")}
+            assert set(rule["resourceNames"]) == wanted
 
 
 def test_hooks_depend_on_nothing_that_is_no_hook(releases):

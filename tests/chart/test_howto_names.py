@@ -8,6 +8,7 @@ import pytest
 import yaml
 from chart.render import CHART, render, scenarios
 from tallystick_cli.cluster.credentials import fill
+from tallystick_cli.cluster.manifests import to_list
 from tallystick_cli.cluster.plan import Plan
 
 ROOT = CHART.parents[2]
@@ -51,17 +52,29 @@ def test_the_pages_of_an_installation_name_some():
     assert {"install", "upgrade", "rotate-keys", "stream-to-a-siem"} <= {page.stem for page in PAGES}
 
 
-def test_the_labels_that_pages_select_by_are_on_what_they_are_for(installations, made):
-    text = (ROOT / "docs/howto/install.md").read_text()
+def test_what_pages_delete_and_wait_for_by_label_is_all_of_a_release_and_nothing_of_another():
+    text = "".join(page.read_text() for page in PAGES)
+    release, made = "app.kubernetes.io/instance=exams", "app.kubernetes.io/managed-by=tallystick-credentials"
     selectors = set(re.findall(r"--selector (\S+)", text))
-    assert selectors == {"app.kubernetes.io/instance=exams", "app.kubernetes.io/managed-by=tallystick-credentials"}
-    for one in installations:
+    assert selectors == {release, f"{release},{made}"}
+
+    def selected(labels):
+        return {each for each in selectors if set(each.split(",")) <= {f"{key}={value}" for key, value in labels}}
+
+    names = []
+    for name in ("exams", "trial"):  # both in one namespace
+        one = render(scenarios()["embedded"], release=name, namespace="exams")
+        ours = name == "exams"
         for each in one.of("Deployment", "PersistentVolumeClaim"):
-            assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "exams"
-    # A StatefulSet's claims bear its selector's labels.
-    for each in installations[0].of("StatefulSet"):
-        assert each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "exams"
-    assert all(held.ours for held in made.values())
+            assert selected(each["metadata"]["labels"].items()) == ({release} if ours else set())
+        for each in one.of("StatefulSet"):  # its claims bear its selector's labels
+            assert selected(each["spec"]["selector"]["matchLabels"].items()) == ({release} if ours else set())
+        plan = msgspec.json.decode(one.one("ConfigMap", "-credentials")["data"]["plan.json"], type=Plan)
+        credentials = msgspec.json.decode(to_list(plan, fill(plan, {})))["items"]
+        for each in credentials:
+            assert selected(each["metadata"]["labels"].items()) == (selectors if ours else set())
+        names.append({(each["kind"], each["metadata"]["name"]) for each in (*one.manifests, *credentials)})
+    assert names[0] & names[1] == set()
 
 
 def test_the_examples_fit_the_values_that_are_for_them():

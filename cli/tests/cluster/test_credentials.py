@@ -139,6 +139,38 @@ def test_a_foreign_secret_is_read_and_never_written():
         bring_up_to_date(PLAN, cluster.ask)
 
 
+def test_labels_that_an_earlier_version_did_not_give_are_added_and_no_key_is_rewritten():
+    cluster = Cluster()
+    bring_up_to_date(PLAN, cluster.ask)
+    before = json.loads(json.dumps(cluster.objects))
+    for each in cluster.objects.values():
+        each["metadata"]["labels"] = {"app.kubernetes.io/managed-by": "tallystick-credentials", "of": "somebody"}
+        each["metadata"]["annotations"] = {"of": "somebody"}
+    labelled = msgspec.structs.replace(PLAN, labels={"app.kubernetes.io/instance": "exams"})
+    assert len(bring_up_to_date(labelled, cluster.ask)) == len(before)
+    for path, each in cluster.objects.items():
+        assert each["data"] == before[path]["data"]
+        assert each.get("type") == before[path].get("type")
+        assert each["metadata"]["labels"] == {
+            "app.kubernetes.io/managed-by": "tallystick-credentials",
+            "app.kubernetes.io/instance": "exams",
+            "of": "somebody",
+        }
+        assert each["metadata"]["annotations"] == {**manifests.ANNOTATIONS, "of": "somebody"}
+    assert bring_up_to_date(labelled, cluster.ask) == []
+
+
+def test_an_object_that_the_plan_names_may_be_another_releases_and_keeps_its_labels():
+    cluster = Cluster()
+    bring_up_to_date(PLAN, cluster.ask)
+    other = msgspec.structs.replace(
+        PLAN, prefix="other", names={"nats-admin": "tally-nats-admin"}, labels={"app.kubernetes.io/instance": "other"}
+    )
+    written = bring_up_to_date(other, cluster.ask)
+    assert "other-ledger" in written
+    assert "tally-nats-admin" not in written
+
+
 def test_two_jobs_at_once_agree_on_one_key():
     cluster, other = Cluster(), []
 
@@ -226,3 +258,24 @@ def test_what_is_printed_for_a_release_bears_the_labels_that_its_pages_select_by
     for each in items:
         assert each["metadata"]["labels"]["app.kubernetes.io/instance"] == "exams"
         assert each["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "tallystick-credentials"
+
+
+def test_a_copy_as_kubectl_prints_it_is_completed_for_another_cluster(tmp_path):
+    cluster = Cluster()
+    bring_up_to_date(PLAN, cluster.ask)
+    items = [{**each, "kind": "Secret"} for path, each in cluster.objects.items() if "/secrets/" in path]
+    lost = items.pop()["metadata"]["name"]
+    (tmp_path / "credentials.json").write_text(json.dumps({"kind": "List", "items": items}))
+    arguments = ["--release=tally", "--namespace=exams", "--postgres-host=pg.example.org"]
+    done = CliRunner().invoke(app, ["cluster", "secrets", *arguments, f"--existing={tmp_path / 'credentials.json'}"])
+    printed = {each["metadata"]["name"]: each for each in json.loads(done.stdout)["items"]}
+    assert {lost, "tally-trust", "tally-nats-users"} <= set(printed)
+    assert all(printed[one["metadata"]["name"]]["data"] == one["data"] for one in items)
+    assert all(set(each["metadata"]) == {"name", "namespace", "labels", "annotations"} for each in printed.values())
+
+
+def test_the_releases_name_can_be_told_where_the_objects_names_do_not_tell_it():
+    arguments = ["--release=my-tallystick", "--instance=my-tallystick", "--postgres-host=pg.example.org"]
+    items = json.loads(CliRunner().invoke(app, ["cluster", "secrets", *arguments]).stdout)["items"]
+    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in items} == {"my-tallystick"}
+    assert all(each["metadata"]["annotations"] == manifests.ANNOTATIONS for each in items)

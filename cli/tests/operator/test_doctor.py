@@ -317,6 +317,30 @@ def test_a_log_dropped_after_its_retention_warns_and_one_that_came_back_has_fail
     assert not wrong(dropped, [dropped])
 
 
+@pytest.mark.control("EV-63")
+def test_a_log_that_stands_still_is_one_finding_and_the_others_are_checked(tmp_path):
+    still = KeptLog(f"{ORIGIN}/still", 9, fault="This log stands still")
+    found = list(continuing.compare(kept_logs(kept(5), kept(9, origin=still.origin)), kept_logs(still, kept(8))))
+    stood, behind, said = sorted(found, key=lambda one: (one.state, still.origin not in one.said))
+    assert (stood.state, stood.said) == (State.FAILED, f"{still.origin}: This log stands still")
+    assert "tally log breaks" in stood.do
+    assert (behind.state, behind.said.startswith(f"{ORIGIN}: it does not continue")) == (State.FAILED, True)
+    assert said.said.startswith("0 of 2 logs continue")
+    assert [one.said for one in continuing.compare(kept_logs(kept(5)), kept_logs(still, kept(8, since=5)))] == [
+        stood.said,
+        "1 of 1 logs continue, by 3 entries; 1 logs are new",
+    ]
+
+    file = tmp_path / "before.json"
+    first = list(continuing.compare_or_keep(lambda _: kept_logs(still, kept(5)), file))
+    assert [one.state for one in first] == [State.FAILED, State.OK]
+    assert "kept the checkpoints of 1 logs" in first[1].said
+    mended = kept_logs(kept(9, origin=still.origin), kept(8, since=5))
+    warned, said = continuing.compare_or_keep(lambda _: mended, file)
+    assert (warned.state, still.origin in warned.said) == (State.WARNING, True)
+    assert said.said.startswith("1 of 2 logs continue, by 3 entries")
+
+
 def tally(layout, *arguments):
     command = [Path(sys.executable).with_name("tally"), "doctor", *arguments, "--dir", str(layout.root)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)

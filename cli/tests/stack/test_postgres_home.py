@@ -12,7 +12,7 @@ def test_a_folder_below_a_private_one_is_out_of_reach(tmp_path):
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     assert not postgres_home.everyone_reaches(private)
-    assert postgres_home.everyone_reaches(postgres_home._REACHABLE_BY_ALL)
+    assert postgres_home.everyone_reaches(postgres_home.REACHABLE_BY_ALL)
 
 
 @as_root

@@ -15,7 +15,7 @@ from pathlib import Path
 import nats
 import pytest
 from tallystick_cli.operator import actions
-from tallystick_cli.stack import control, state, status
+from tallystick_cli.stack import control, postgres_home, state, status
 from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.nats import Nats
@@ -156,6 +156,25 @@ def test_a_second_up_finds_the_first(layout, running):
 def test_down_without_a_supervisor_says_so(tmp_path):
     with pytest.raises(NotRunningError, match="nothing runs in"):
         control.down(Layout.at(tmp_path / "none"))
+
+
+def test_down_stops_a_supervisor_whose_folder_was_removed_and_says_what_it_cannot_know(capsys):
+    with temporary_folder() as layout:
+        control.up(layout, servers_only=True)
+        (pid,) = control.supervisors(layout)
+        processes = [pid, *_descendants(pid)]
+        elsewhere = postgres_home.moved_to(layout)
+        shutil.rmtree(layout.root)
+        assert not control.is_running(layout)
+        assert actions.down(layout.root, quiet=False, erase=True) == 0
+        said = capsys.readouterr().out
+        if elsewhere is not None:
+            shutil.rmtree(elsewhere)
+        assert not any(_alive(pid) for pid in processes)
+        assert "stopped what ran; there was nothing to erase" in said
+        assert str(postgres_home.REACHABLE_BY_ALL) in said
+        assert actions.down(layout.root, quiet=False, erase=True) == 0
+        assert "found nothing that runs; there was nothing to erase" in capsys.readouterr().out
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing_running():

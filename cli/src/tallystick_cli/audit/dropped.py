@@ -27,7 +27,7 @@ class DroppedLog(msgspec.Struct, frozen=True):
         """Say it in a sentence."""
         return (
             f"{self.log} of period {self.period}: content dropped on {self.on} after its retention; "
-            f"its {self.size} entries had the root {self.root}, as its closing says"
+            f"its {self.size} entries had the root {self.root}, as its closing says, or the entry of its break"
         )
 
 

@@ -58,7 +58,10 @@ def credentials(
 def secrets(
     *,
     plan: Annotated[Path | None, typer.Option("--plan", help="The installation as the chart writes it (JSON).")] = None,
-    release: Annotated[str, typer.Option(help="What the chart's objects begin with, such as the release's name.")] = "",
+    release: Annotated[str, typer.Option(help="What the chart's objects begin with: `exams-tallystick`.")] = "",
+    instance: Annotated[
+        str, typer.Option(help="The release's name, where it is not what comes before `-tallystick`.")
+    ] = "",
     namespace: Annotated[str, typer.Option(help="The namespace of the installation.")] = "default",
     postgres_host: Annotated[str, typer.Option(help="Where Postgres is.")] = "",
     postgres_port: Annotated[int, typer.Option(help="Its port.")] = 5432,
@@ -81,7 +84,8 @@ def secrets(
                 extra_authorities=authorities.read_text() if authorities else "",
                 # The chart appends its name to the release's, unless that has it.
                 labels={
-                    "app.kubernetes.io/instance": release.removesuffix("-tallystick"),
+                    "app.kubernetes.io/name": "tallystick",
+                    "app.kubernetes.io/instance": instance or release.removesuffix("-tallystick"),
                     "app.kubernetes.io/part-of": "tallystick",
                 },
             )

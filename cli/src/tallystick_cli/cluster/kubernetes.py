@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tallystick_cli.cluster.credentials import Held, Objects, fill
+from tallystick_cli.cluster.credentials import fill
 from tallystick_cli.cluster.errors import ClusterError
 from tallystick_cli.cluster.manifests import Manifest, held_of, manifest
 from tallystick_cli.cluster.plan import Plan
@@ -60,19 +60,20 @@ def bring_up_to_date(plan: Plan, ask: Ask) -> list[str]:
         ClusterError: the API refuses, or a Secret that is not ours lacks something.
     """
     for _ in range(_TRIES):
-        before, versions = _read(plan, ask)
-        after = fill(plan, before)
-        changed = [name for name, held in after.items() if held.ours and held.data != before.get(name, Held()).data]
+        found = _read(plan, ask)
+        after = fill(plan, {name: held_of(each) for name, each in found.items()})
+        wanted = {name: manifest(plan, name, held, found=found.get(name)) for name, held in after.items() if held.ours}
+        changed = [name for name, one in wanted.items() if name not in found or _differs(one, found[name])]
         # Public halves last: who sees them may rely on the keys they belong to.
         changed.sort(key=lambda name: (after[name].public, name))
-        if all(_write(plan, ask, name, after[name], versions.get(name)) for name in changed):
+        if all(_write(plan, ask, wanted[name], is_new=name not in found) for name in changed):
             return changed
     msg = "the credentials were changed by somebody else again and again"
     raise ClusterError(msg)
 
 
-def _read(plan: Plan, ask: Ask) -> tuple[Objects, dict[str, str]]:
-    found, versions = {}, {}
+def _read(plan: Plan, ask: Ask) -> dict[str, Manifest]:
+    found = {}
     for name, public in _names(plan).items():
         status, body = ask("GET", _path(plan, name, public=public), None)
         if status == http.client.NOT_FOUND:
@@ -80,9 +81,13 @@ def _read(plan: Plan, ask: Ask) -> tuple[Objects, dict[str, str]]:
         if status != http.client.OK:
             raise _refused(name, status)
         read: Manifest = msgspec.json.decode(body)
-        found[name] = held_of({"kind": "ConfigMap" if public else "Secret", **read})
-        versions[name] = read["metadata"]["resourceVersion"]
-    return found, versions
+        found[name] = {"kind": "ConfigMap" if public else "Secret", **read}
+    return found
+
+
+def _differs(wanted: Manifest, found: Manifest) -> bool:
+    """Say whether data, labels or annotations are others; nothing else is ours to write."""
+    return bool(wanted["metadata"] != found["metadata"] or wanted["data"] != (found.get("data") or {}))
 
 
 def _names(plan: Plan) -> dict[str, bool]:
@@ -91,10 +96,11 @@ def _names(plan: Plan) -> dict[str, bool]:
     return {name: name in public for name in fill(plan, {})}
 
 
-def _write(plan: Plan, ask: Ask, name: str, held: Held, version: str | None) -> bool:
-    """Write an object; false when somebody else did meanwhile."""
-    path = _path(plan, "" if version is None else name, public=held.public)
-    status, _ = ask("POST" if version is None else "PUT", path, manifest(plan, name, held, version=version))
+def _write(plan: Plan, ask: Ask, wanted: Manifest, *, is_new: bool) -> bool:
+    """Write an object, over the version that was read; false when somebody else did meanwhile."""
+    name: str = wanted["metadata"]["name"]
+    path = _path(plan, "" if is_new else name, public=wanted["kind"] == "ConfigMap")
+    status, _ = ask("POST" if is_new else "PUT", path, wanted)
     if status in {http.client.OK, http.client.CREATED}:
         return True
     if status in {http.client.CONFLICT, http.client.NOT_FOUND}:

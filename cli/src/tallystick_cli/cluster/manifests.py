@@ -10,23 +10,30 @@ from tallystick_cli.cluster.credentials import MANAGED_BY, Held, Objects
 from tallystick_cli.cluster.plan import Plan
 
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+ANNOTATIONS = {
+    "argocd.argoproj.io/compare-options": "IgnoreExtraneous",
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+}
+"""Argo CD before 3 takes whatever bears its application's name as `instance` for its own, and would delete these."""
 Manifest = dict[str, Any]
 
 
-def manifest(plan: Plan, name: str, held: Held, *, version: str | None = None) -> Manifest:
-    """Return the Secret or ConfigMap; `version` is the resourceVersion it replaces."""
-    metadata: Manifest = {
-        "name": name,
-        "namespace": plan.namespace,
-        "labels": {**plan.labels, MANAGED_BY_LABEL: MANAGED_BY},
-    }
-    if version is not None:
-        metadata["resourceVersion"] = version
+def manifest(plan: Plan, name: str, held: Held, *, found: Manifest | None = None) -> Manifest:
+    """Return the Secret or ConfigMap; `found` is what it replaces, and keeps what is not ours.
+
+    An object whose name the plan gives may be another installation's, and keeps its labels as they are.
+    """
+    metadata: Manifest = dict(found["metadata"]) if found else {"name": name, "namespace": plan.namespace}
+    if not found or name not in plan.names.values():
+        ours = {**plan.labels, MANAGED_BY_LABEL: MANAGED_BY}
+        metadata["labels"] = {**(metadata.get("labels") or {}), **ours}
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), **ANNOTATIONS}
     if held.public:
         data = {key: value.decode() for key, value in held.data.items()}
-        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        return {**(found or {}), "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
     encoded = {key: base64.b64encode(value).decode() for key, value in held.data.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "type": held.type, "metadata": metadata, "data": encoded}
+    secret: Manifest = {"apiVersion": "v1", "kind": "Secret", "type": held.type, "metadata": metadata}
+    return {**(found or {}), **secret, "data": encoded}
 
 
 def held_of(found: Manifest) -> Held:

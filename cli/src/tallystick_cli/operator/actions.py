@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from tallystick_contracts.topology import SERVICE_PACKAGES, ServiceName
 
-from tallystick_cli.stack import boot, control, database_setup, readiness, state
+from tallystick_cli.stack import boot, control, database_setup, postgres_home, readiness, state
 from tallystick_cli.stack import status as stack_status
 from tallystick_cli.stack.errors import NotRunningError, StackError
 from tallystick_cli.stack.layout import Layout
@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _NOT_READY = 3
+_STOPPED = "stopped; `tally up` goes on where this ended"
 _PHASES: dict[Phase, str] = {
     "preparing": "making keys, certificates and the database cluster",
     "servers": "starting Postgres and NATS",
@@ -70,27 +71,31 @@ def up(folder: Path | None, *, servers_only: bool, new_ports: bool = False) -> i
 def down(folder: Path | None, *, quiet: bool, erase: bool) -> int:
     """Stop the background supervisor, and erase everything where that is asked for."""
     layout = Layout.at(folder)
+    stopped, is_there = True, layout.root.exists()
     try:
         with _console.status("stopping"):
             control.down(layout)
     except NotRunningError:
         if not quiet and not erase:
             raise
+        stopped = False
     if erase:
         control.erase(layout)
     if not quiet:
-        if not erase:
-            _console.print("stopped; [bold]tally up[/bold] goes on where this ended")
-        elif layout.root.exists():
-            kept = ", ".join(sorted(path.name for path in layout.root.iterdir()))
-            _console.print(
-                f"stopped and erased; {layout.root} keeps what the stack did not make: {kept}",
-                markup=False,
-                soft_wrap=True,
-            )
-        else:
-            _console.print("stopped and erased")
+        said = _erased(layout, stopped=stopped, was_there=is_there) if erase else _STOPPED
+        _console.print(said, markup=False, soft_wrap=True)
     return 0
+
+
+def _erased(layout: Layout, *, stopped: bool, was_there: bool) -> str:
+    if not was_there:
+        did = "stopped what ran" if stopped else "found nothing that runs"
+        elsewhere = f"a database that root's Postgres had below {postgres_home.REACHABLE_BY_ALL} (tally-…) may be left"
+        return f"{did}; there was nothing to erase: {layout.root} is not there. If somebody removed it, {elsewhere}"
+    if layout.root.exists():
+        kept = ", ".join(sorted(path.name for path in layout.root.iterdir()))
+        return f"stopped and erased; {layout.root} keeps what the stack did not make: {kept}"
+    return "stopped and erased"
 
 
 def show_status(folder: Path | None, *, as_json: bool) -> int:

@@ -31,6 +31,9 @@ from tallystick_cli.stack.services import Servers
 
 _CHECK = "chain"
 _WHAT_TO_DO = "do not go on: keep the database as it is, export what there is, and compare it with kept checkpoints"
+_STANDS_STILL = (
+    "`tally log breaks`, docs/howto/restore-a-ledger.md; if nobody restored anything, treat it as an intrusion"
+)
 
 
 def compare_or_keep(ask: Callable[[bytes], KeptLogs], file: Path) -> Iterator[Finding]:
@@ -42,7 +45,7 @@ def compare_or_keep(ask: Callable[[bytes], KeptLogs], file: Path) -> Iterator[Fi
         now = ask(b"")
         yield from (finding for log in now.logs if (finding := _unsigned(log, now)))
         durable.replace(file, msgspec.json.format(msgspec.json.encode(now)))
-        said = f"kept the checkpoints of {len(now.logs)} logs in {file}"
+        said = f"kept the checkpoints of {sum(not log.fault for log in now.logs)} logs in {file}"
         yield Finding(_CHECK, State.OK, said, "upgrade, then run this again")
         return
     try:
@@ -54,17 +57,23 @@ def compare_or_keep(ask: Callable[[bytes], KeptLogs], file: Path) -> Iterator[Fi
 
 
 def compare(before: KeptLogs, after: KeptLogs) -> Iterator[Finding]:
-    """Prove that each log of `after` begins with the one of `before`; what does not is named."""
+    """Prove that each log of `after` begins with the one of `before`; what does not is named, and the others go on."""
     logs = {log.origin: log for log in after.logs}
+    yield from (_still(log) for log in after.logs if log.fault)
     continued = grown = 0
     for old in before.logs:
         new = logs.get(old.origin)
+        if new is not None and new.fault:
+            continue
         wrong = _wrong_with(old, new, before)
         if wrong:
             yield Finding(_CHECK, State.FAILED, f"{old.origin}: {wrong}", _WHAT_TO_DO)
         elif new is not None and new.is_dropped and not old.is_dropped:
             todo = "see that the compliance log has its `ledger.audit_log.dropped`"
             yield Finding(_CHECK, State.WARNING, f"{old.origin} has been dropped after its retention", todo)
+        elif old.fault:
+            said = f"{old.origin}: no checkpoint of it was kept ({old.fault}), so nothing proves that it continues"
+            yield Finding(_CHECK, State.WARNING, said, "keep checkpoints in a new file from now on")
         elif new is not None:
             continued += 1
             grown += new.size - old.size
@@ -78,6 +87,8 @@ def _wrong_with(old: KeptLog, new: KeptLog | None, pinned: KeptLogs) -> str:
         return "the log is gone"
     if old.is_dropped or new.is_dropped:
         return "" if new.is_dropped else "its content is back after it was dropped"
+    if old.fault:
+        return ""
     if new.size < old.size:
         return f"it has {new.size} entries and had {old.size}: an older state of the database"
     try:
@@ -89,9 +100,15 @@ def _wrong_with(old: KeptLog, new: KeptLog | None, pinned: KeptLogs) -> str:
     return ""
 
 
+def _still(log: KeptLog) -> Finding:
+    return Finding(_CHECK, State.FAILED, f"{log.origin}: {log.fault}", _STANDS_STILL)
+
+
 def _unsigned(log: KeptLog, pinned: KeptLogs) -> Finding | None:
     if log.is_dropped:
         return None
+    if log.fault:
+        return _still(log)
     try:
         _opened(log, pinned)
     except (TlogError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Starting and stopping a stack from outside: what `tally up`, `tally down`, the demo and tests call."""
 
 import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from tallystick_cli.stack import postgres_home, state, status
 from tallystick_cli.stack.errors import AlreadyRunningError, NotRunningError, ServerFailedError, StackError
@@ -17,6 +19,7 @@ from tallystick_cli.stack.program import Program, stop
 from tallystick_cli.stack.services import urls
 from tallystick_cli.stack.status import Status
 
+_SUPERVISOR = "tallystick_cli.stack.supervisor"
 _POLL_S = 0.05
 _UP_TIMEOUT_S = 180.0
 _DOWN_TIMEOUT_S = 45.0
@@ -95,23 +98,49 @@ def is_running(layout: Layout) -> bool:
     return status.is_running(layout)
 
 
+def supervisors(layout: Layout) -> list[int]:
+    """Return the processes that were started to supervise this folder, also when it is gone with its lock."""
+    named = (_SUPERVISOR.encode(), os.fsencode(layout.root))
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            if named in itertools.pairwise((process / "cmdline").read_bytes().split(b"\0")):
+                found.append(int(process.name))
+    return found
+
+
 def down(layout: Layout) -> None:
-    """Stop the running supervisor and wait until it is gone; `NotRunningError` when there is none."""
+    """Stop the folder's supervisor and wait until it is gone; `NotRunningError` when there is none.
+
+    A supervisor whose folder, or lock, was removed while it ran is found by its command line.
+    """
     now = status.read(layout)
-    if not status.is_running(layout) or now.pid is None:
+    known = {now.pid} if status.is_running(layout) and now.pid is not None else set()
+    known.update(supervisors(layout))
+    if not known:
         msg = f"nothing runs in {layout.root}"
         raise NotRunningError(msg)
+    for pid in known:
+        _stop_supervisor(pid)
+
+
+def _stop_supervisor(pid: int) -> None:
     try:
-        supervisor = os.pidfd_open(now.pid)
+        supervisor = os.pidfd_open(pid)
     except ProcessLookupError:
         return  # it ended between the two looks
     try:
         signal.pidfd_send_signal(supervisor, signal.SIGTERM)
         ended, _, _ = select.select([supervisor], [], [], _DOWN_TIMEOUT_S)
+    except ProcessLookupError:
+        return
+    except PermissionError as error:
+        msg = f"the supervisor (process {pid}) is another user's: stop it as that user"
+        raise StackError(msg) from error
     finally:
         os.close(supervisor)
     if not ended:
-        msg = f"the supervisor (process {now.pid}) has not stopped within {_DOWN_TIMEOUT_S:.0f} s"
+        msg = f"the supervisor (process {pid}) has not stopped within {_DOWN_TIMEOUT_S:.0f} s"
         raise ServerFailedError(msg)
 
 
@@ -165,7 +194,7 @@ def _start_supervisor(layout: Layout, *, servers_only: bool, new_ports: bool) ->
 
 def _supervisor_command(layout: Layout, *, servers_only: bool) -> tuple[str, ...]:
     options = ("--servers-only",) if servers_only else ()
-    return (sys.executable, "-m", "tallystick_cli.stack.supervisor", str(layout.root), *options)
+    return (sys.executable, "-m", _SUPERVISOR, str(layout.root), *options)
 
 
 def _runs_servers_only(now: Status) -> bool:

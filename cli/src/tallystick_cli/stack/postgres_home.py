@@ -22,7 +22,7 @@ from tallystick_cli.stack.errors import ServerNotInstalledError, StackError
 from tallystick_cli.stack.layout import Layout
 
 _UNPRIVILEGED_USER = "nobody"
-_REACHABLE_BY_ALL = Path("/var/tmp")  # noqa: S108 -- only mkdtemp is used in it; unlike /tmp it outlives a reboot
+REACHABLE_BY_ALL = Path("/var/tmp")  # noqa: S108 -- only mkdtemp is used in it; unlike /tmp it outlives a reboot
 _POINTER = "moved-to"
 OTHER_SERVER = "TALLY_TEST_POSTGRES"
 """Names the folder with another Postgres' programs, 15 or newer: for tests of what administrators bring."""
@@ -126,7 +126,7 @@ def _moved(layout: Layout) -> Path:
             msg = f"the database lay in {known}, which is gone: restore it, or remove {layout.root} to begin anew"
             raise StackError(msg)
         return known
-    folder = Path(tempfile.mkdtemp(prefix="tally-", dir=_REACHABLE_BY_ALL))
+    folder = Path(tempfile.mkdtemp(prefix="tally-", dir=REACHABLE_BY_ALL))
     folder.chmod(0o711)
     durable.replace(layout.postgres / _POINTER, f"{folder}\n".encode(), mode=durable.PUBLIC)
     _log.warning("postgres_moved", reason="its user cannot enter the stack's folder", folder=str(folder))

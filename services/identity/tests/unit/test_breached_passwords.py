@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.control("AC-01")
 
 FEW = 40_000
+LONGEST = 20
+"""Bytes from which on all lengths lie in one of the package's files."""
 MANY = 4_200_000
 ONE_IN = 65_536 * 262_144
 """Fingerprints there are."""
@@ -36,6 +38,22 @@ def file(few: tuple[bytes, ...], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_the_list_is_as_long_as_the_documents_say() -> None:
     assert sum(1 for _ in Listed()) > MANY
+
+
+def test_every_one_of_the_longest_is_found_and_nothing_that_begins_like_it() -> None:
+    listed = Listed()
+    longest = {one.decode() for one in listed if len(one) >= LONGEST}
+    assert len(longest) > 30_000
+    assert [one for one in longest if one not in listed] == []
+    assert [one for one in longest if f"{one}\n" in listed] == []
+
+
+def test_the_first_and_last_of_each_shorter_length_are_found() -> None:
+    ends: dict[int, list[bytes]] = {}
+    for one in Listed():
+        ends.setdefault(len(one), [one, one])[1] = one
+    assert len(ends) >= LONGEST - SHORTEST
+    assert [one for both in ends.values() for one in both if one.decode() not in Listed()] == []
 
 
 def test_every_listed_password_is_found_by_its_fingerprint(few: tuple[bytes, ...], file: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from nacl.signing import SigningKey
+from tallystick_ledger.errors import LogFrozen
 from tallystick_ledger.exports import command
 from tallystick_ledger.exports.command import export
 from tallystick_ledger.high_water.files import FileHighWater
@@ -16,6 +17,7 @@ from tallystick_ledger.high_water.guard import HighWaterGuard
 from tallystick_ledger.high_water.mark import Head
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
+from tallystick_ledger.logs.continuing import read_logs
 from tallystick_ledger.writing.writer import LedgerWriter
 
 from .asking import BASE, A, L, client, people
@@ -193,6 +195,9 @@ def operator(database: Database, duty: DutyDatabase, ledger_databases: Databases
             high_water=str(tmp_path / "high-water"),
             ca_file=ledger_databases.servers.layout.ca_file,
             ledger_key=bytes(SigningKey(SEED).verify_key),
+            ledger_origin=PREFIX,
+            checkpoint_key=SEED,
+            checkpoint_keys_dir=None,
         ),
     )
 
@@ -224,6 +229,24 @@ async def test_the_operators_export_leaves_out_what_stands_still_and_says_so(  #
     )
     assert [folder.name for folder in (tmp_path / "out").iterdir()] == ["audit-2026-11"]
     assert said.out.splitlines()[-1] == f"{tmp_path / 'out' / 'audit-2026-11'}"
+
+
+async def test_the_record_for_an_upgrade_says_of_each_log_that_stands_still_why_and_proves_the_others(  # noqa: PLR0917 - fixtures
+    operator: Operator,
+    tenant: TenantId,
+    forked: StoredLog,
+    writer_with: Callable[[HighWater], LedgerWriter],
+    source: FakeSource,
+    marks: FileHighWater,
+) -> None:
+    await writer_with(marks).record(tenant, A, source.audit(tenant, 3))
+    kept = await read_logs(operator, {f"{PREFIX}/{tenant}/audit-2026-11": 2})  # type: ignore[arg-type] # all it uses
+    logs = {log.origin: log for log in kept.logs if str(tenant) in log.origin}
+    still = logs.pop(forked.log["origin"])
+    assert (still.size, still.note, still.fault) == (SIZE, "", LogFrozen.title)
+    (sound,) = logs.values()
+    assert (sound.size, sound.fault, len(sound.proof)) == (3, "", 1), sound.origin
+    assert sound.note.startswith(sound.origin)
 
 
 async def test_a_log_that_is_dropped_while_it_is_exported_leaves_nothing_that_looks_damaged(  # noqa: PLR0917 - fixtures

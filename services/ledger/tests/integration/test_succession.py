@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 from tallystick_chassis.catch_up import FeedClient, OwnFeed
-from tallystick_chassis.database import Database
+from tallystick_chassis.database import Database, DutyDatabase
 from tallystick_chassis.relay import Relay
+from tallystick_chassis.scope import Scope
 from tallystick_chassis.sealing import Sealer
 from tallystick_contracts.envelope import decode_event
 from tallystick_contracts.generated.ledger import LogSucceeded, PeriodSucceeded
@@ -21,7 +24,10 @@ from tallystick_ledger.high_water.succession import Succession
 from tallystick_ledger.high_water.watch import BreakWatch
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
-from tallystick_ledger.logs.domain import origin_of
+from tallystick_ledger.logs.domain import Period, origin_of
+from tallystick_ledger.retention.dropping import LogDropper
+from tallystick_ledger.retention.store import Expired, break_is_recorded
+from tallystick_ledger.search.indexing import Indexer
 from tallystick_tlog.entry import parse_entry
 
 from .conftest import PREFIX, SEED, FakeSource
@@ -116,6 +122,23 @@ async def refill(house: House) -> None:
         await Refill(duty=duty, feeds=feeds, writer=writer, clock=house.clock).step()
 
 
+async def index(house: House) -> None:
+    """Let the worker index what is recorded."""
+    async with house.duty() as duty:
+        await Indexer(duty).step()
+
+
+async def retain(house: House) -> None:
+    """Let the worker drop what has expired."""
+    purge = DutyDatabase(
+        house.databases.dsn(ServiceName.LEDGER, "purge"), "ledger", ca_file=house.databases.servers.layout.ca_file
+    )
+    async with _database(house) as database, house.duty() as duty:
+        dropper = LogDropper(database=database, duty=duty, purge=purge, clock=house.clock, retention_months=12)
+        await dropper.step()
+        await dropper.close()
+
+
 @pytest.fixture
 def house(
     copy_ledger: Callable[[], Databases],
@@ -177,6 +200,43 @@ async def test_a_successor_begins_with_the_break_and_takes_in_what_was_lost(hous
 
     await house.record(tenant, 1)
     assert (await house.marks.read(f"{old}.2") or Head(0, b"")).size == len(successor.lines) + 1
+
+
+@pytest.mark.control("EV-41b")
+async def test_what_is_left_of_a_broken_audit_log_is_dropped_once_its_break_is_recorded(
+    house: House, tenant: TenantId, clock: SettableClock
+) -> None:
+    clock.now = datetime(2024, 2, 10, tzinfo=UTC)
+    await house.record(tenant, 3)
+    await house.record(tenant, 2, A)
+    backup = house.backup()
+    await house.record(tenant, 1)
+    await house.record(tenant, 4, A)
+    house.restore(backup)
+    await succeed(house, tenant)
+    clock.now = datetime(2025, 3, 1, tzinfo=UTC)
+    await index(house)
+    await retain(house)
+    assert (await house.stored(tenant, 2)).log["dropped_at"] is None
+    await refill(house)
+    await index(house)
+    kept, scope = await house.stored(tenant, 2), Scope.for_duty(tenant, "ledger")
+    assert (kept.log["origin"], kept.log["size"]) == (origin_of(PREFIX, tenant, Period("2024-02")), 2)
+    one = Expired(
+        tenant, kept.log["id"], Period("2024-02"), kept.log["origin"], kept.log["size"], kept.checkpoints[-1]["root"]
+    )
+    others = (one._replace(size=3), one._replace(root=bytes(32)), one._replace(origin="another"))
+    async with _database(house) as database, database.transaction(scope) as tx:
+        assert [await break_is_recorded(tx, each) for each in (one, *others)] == [True, False, False, False]
+    await retain(house)
+    gone = await house.stored(tenant, 2)
+    assert (gone.lines, gone.log["dropped_at"], gone.log["gone_at"]) == ([], clock.now, clock.now)
+    await retain(house)
+    said = text("select stream_version from ledger.events where type = 'ledger.audit_log.dropped'")
+    async with _database(house) as database, database.transaction(scope) as tx:
+        assert [row.stream_version for row in await tx.execute(said)] == [1]
+    assert len((await house.stored(tenant, 3)).lines) == 1  # the successor stays: nothing has closed it
+    assert await house.breaks() == {}
 
 
 @pytest.mark.parametrize("step", range(6))

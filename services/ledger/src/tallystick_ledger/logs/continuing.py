@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 from sqlalchemy import text
+from tallystick_chassis.http.problems import Problem
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.scope import Scope
 from tallystick_tlog import to_base64
 
+from tallystick_ledger.errors import LedgerStateError, NoCheckpointAtSize
 from tallystick_ledger.high_water.guard import HighWaterGuard
+from tallystick_ledger.high_water.mark import MarkConflictError
 from tallystick_ledger.high_water.place import open_marks
 from tallystick_ledger.keys.ring import KeyRing
 from tallystick_ledger.keys.signing import CheckpointKeys
@@ -40,6 +43,7 @@ class KeptLog(msgspec.Struct, frozen=True, omit_defaults=True):
     """One log as it stood: ``note`` its newest checkpoint, ``keys`` the statements from the first key to the signer's.
 
     ``proof`` is in base64, from the size asked for to this one; ``is_dropped`` says that its content is lawfully gone.
+    ``fault`` says why the ledger does not show its checkpoint, as of a log that stands still: then there is no note.
     """
 
     origin: str
@@ -48,6 +52,7 @@ class KeptLog(msgspec.Struct, frozen=True, omit_defaults=True):
     keys: tuple[str, ...] = ()
     proof: tuple[str, ...] = ()
     is_dropped: bool = False
+    fault: str = ""
 
 
 class KeptLogs(msgspec.Struct, frozen=True):
@@ -65,7 +70,7 @@ async def checkpoints(runtime: Runtime, arguments: Sequence[str]) -> int:
     since: dict[str, int] = {}
     if parser.parse_args(list(arguments)).since:
         before = msgspec.json.decode(sys.stdin.buffer.read(), type=KeptLogs)
-        since = {log.origin: log.size for log in before.logs}
+        since = {log.origin: log.size for log in before.logs if log.note}
     sys.stdout.write(msgspec.json.encode(await read_logs(runtime, since)).decode() + "\n")
     return 0
 
@@ -91,11 +96,17 @@ async def read_logs(runtime: Runtime, since: Mapping[str, int]) -> KeptLogs:
 
 
 async def _kept(tx: Transaction, log: Log, chain: tuple[str, ...], guard: HighWaterGuard, since: int) -> KeptLog:
-    newest = await get_checkpoint(tx, log, log.size)
-    await guard.show(tx, log, newest.head)
     proof: tuple[str, ...] = ()
-    if 0 < since <= log.size:
-        proof = tuple(
-            to_base64(part) for part in await consistency_proof(tx, log, Subtrees(guard.marked_size), since, log.size)
-        )
+    try:
+        newest = await get_checkpoint(tx, log, log.size)
+        await guard.show(tx, log, newest.head)
+        if 0 < since <= log.size:
+            hashes = await consistency_proof(tx, log, Subtrees(guard.marked_size), since, log.size)
+            proof = tuple(to_base64(part) for part in hashes)
+    except NoCheckpointAtSize:
+        return KeptLog(log.origin, log.size, fault="This log's newest entries were never signed")
+    except Problem as error:
+        return KeptLog(log.origin, log.size, fault=error.title)
+    except (LedgerStateError, MarkConflictError) as error:
+        return KeptLog(log.origin, log.size, fault=str(error))
     return KeptLog(log.origin, log.size, newest.note, chain, proof)

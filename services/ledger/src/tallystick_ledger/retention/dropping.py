@@ -1,9 +1,9 @@
 """The worker's job that drops expired audit logs whole.
 
 Three steps, each of which may be the last before a crash. A closed log is told until when it is kept. When that time is
-over, nothing holds the log and its closing stands in the compliance log, it is dropped: from that commit on nobody gets
-its content, and the event that says so is in the same transaction. Then the purge role, which can do nothing else,
-deletes its rows chunk by chunk; the next run goes on where this one stopped.
+over, nothing holds the log and its closing, or its break, stands in the compliance log, it is dropped: from that commit
+on nobody gets its content, and the event that says so is in the same transaction. Then the purge role, which can do
+nothing else, deletes its rows chunk by chunk; the next run goes on where this one stopped.
 """
 
 from __future__ import annotations
@@ -94,14 +94,16 @@ class LogDropper:
         )
         try:
             async with self._database.transaction(Scope.for_duty(expired.tenant, self._database.service)) as tx:
-                if not await store.closing_is_recorded(tx, expired.log):
+                is_closed = await store.closing_is_recorded(tx, expired.log)
+                if not is_closed and not await store.break_is_recorded(tx, expired):
                     log.warning(
                         "expired_log_waits_for_its_closing", tenant=str(expired.tenant), log_id=str(expired.log)
                     )
                     return
                 if not await store.drop(tx, expired.log, self._clock()):
                     return
-                await tx.append(f"audit_log-{expired.log}", _VERSION_AFTER_CLOSING, [EventDraft(event)])
+                version = _VERSION_AFTER_CLOSING if is_closed else 0
+                await tx.append(f"audit_log-{expired.log}", version, [EventDraft(event)])
         except (ConcurrencyError, IntegrityError) as error:
             # Another worker was faster, or a hold came in between: the next run looks again.
             log.info("audit_log_not_dropped", tenant=str(expired.tenant), reason=type(error).__name__)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from tallystick_chassis.ids import TenantId
+from tallystick_contracts.generated.ledger import BrokenLog
+from tallystick_tlog import to_base64
 
 from tallystick_ledger.logs.domain import Period
 
@@ -52,6 +55,18 @@ select exists (
         search.tenant_id = :tenant and search.stream = :stream
         and entries.type = 'ledger.audit_log.closed' and logs.kind = 'compliance'
 )
+""")
+# A log that broke is closed by the entry that says so, which has the size and root that were kept of it.
+_BREAK_RECORDED = text("""
+select entries.line
+from ledger.breaks
+inner join ledger.search on search.tenant_id = breaks.tenant_id and search.stream = 'log-' || breaks.successor
+inner join ledger.entries
+    on entries.tenant_id = search.tenant_id and entries.log_id = search.log_id and entries.seq = search.seq
+inner join ledger.logs on logs.tenant_id = search.tenant_id and logs.id = search.log_id
+where
+    breaks.tenant_id = :tenant and breaks.origin = :origin
+    and entries.type = 'ledger.log.succeeded' and logs.kind = 'compliance'
 """)
 _DROP = text("""
 update ledger.logs set dropped_at = :now where tenant_id = :tenant and id = :log and dropped_at is null
@@ -118,6 +133,18 @@ class Expired(NamedTuple):
     root: bytes
 
 
+class _Data(msgspec.Struct):
+    broken: tuple[BrokenLog, ...]
+
+
+class _Event(msgspec.Struct):
+    data: _Data
+
+
+class _Line(msgspec.Struct):
+    event: _Event
+
+
 class Dropped(NamedTuple):
     """A log whose rows are to be deleted."""
 
@@ -157,6 +184,15 @@ async def closing_is_recorded(tx: Transaction, log: UUID) -> bool:
     """Say whether the log's final checkpoint stands in the compliance log."""
     given = {"tenant": tx.scope.tenant, "stream": f"audit_log-{log}"}
     return bool((await tx.execute(_CLOSING_RECORDED, given)).scalar())
+
+
+async def break_is_recorded(tx: Transaction, expired: Expired) -> bool:
+    """Say whether the compliance log has it that the log broke, and of how many entries with which root."""
+    kept = (expired.origin, expired.size, to_base64(expired.root))
+    given = {"tenant": tx.scope.tenant, "origin": expired.origin}
+    lines = (await tx.execute(_BREAK_RECORDED, given)).scalars()
+    broken = (one for line in lines for one in msgspec.json.decode(line, type=_Line).event.data.broken)
+    return any((one.log, one.kept_size, one.kept_root) == kept for one in broken)
 
 
 async def drop(tx: Transaction, log: UUID, now: datetime) -> bool:
