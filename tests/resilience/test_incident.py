@@ -17,7 +17,7 @@ from sweep.visitor import Call, Visitor
 from tallystick_chassis.ids import PLATFORM_TENANT
 from tallystick_cli.stack import boot, state
 from tallystick_cli.stack.database_setup import run_sql
-from tallystick_cli.stack.services import DATABASE
+from tallystick_cli.stack.services import DATABASE, KEYS_DATABASE
 
 pytestmark = pytest.mark.xdist_group("system")
 
@@ -72,6 +72,20 @@ def is_recorded(house: House, event_type: str, times: int) -> None:
     assert found == times
 
 
+def in_key_store(house: House, sql: str) -> str:
+    servers = boot.describe(house.layout, state.read(house.layout))
+    return run_sql(servers, KEYS_DATABASE, [sql]).strip()
+
+
+def epochs(house: House, service: str) -> set[str]:
+    """Return the epochs under which the service's living keys lie."""
+    return set(in_key_store(house, f"select distinct epoch from {service}.data_keys where wrapped is not null").split())
+
+
+def alive(house: House, service: str) -> int:
+    return int(in_key_store(house, f"select count(*) from {service}.data_keys where wrapped is not null"))
+
+
 @pytest.mark.control("IR-02")
 @pytest.mark.control("EV-24e")
 def test_a_rotated_key_breaks_no_session_and_one_that_leaked_is_refused_at_once(house):
@@ -113,6 +127,35 @@ def test_a_new_key_for_private_data_breaks_no_session_and_no_factor(house):
     assert owner.raw("identity", "GET", "/api/v1/identity/me").json()["display_name"] == name
     owner.renew()  # by a mail to an address that is read, and by a factor whose seed is read
     is_recorded(house, CREDENTIAL_KEY, before + 2)
+
+
+@pytest.mark.control("EV-24e")
+@pytest.mark.parametrize(
+    ("name", "service", "event_type"),
+    [
+        ("content", "assessment", "assessment.content_key.rotated"),
+        ("opening", "privacy", "privacy.opening_key.rotated"),
+    ],
+)
+def test_a_new_key_for_what_a_service_keeps_is_used_by_what_runs_and_leaves_nothing_behind(
+    house, name, service, event_type
+):
+    owner = house.visitor("owner")
+    refresh(house, owner)
+    before = recorded(house, event_type)
+    first, second = (int(tally(house, "keys", "rotate", name)) for _ in range(2))
+    assert second == first + 1
+    assert statuses(house, owner) == {200}
+    is_recorded(house, event_type, before + 2)
+    assert epochs(house, service) == {str(second)}
+    if service == "privacy":
+        slug, living = f"keys-{secrets.token_hex(3)}", alive(house, service)
+        tally(house, "tenant", "add", f"--tenant={slug}", "--name=Keys", f"--admin=admin@{slug}.example")
+        deadline = time.monotonic() + 30.0
+        while alive(house, service) == living:
+            assert time.monotonic() < deadline, "no key was minted"
+            time.sleep(0.2)
+        assert epochs(house, service) == {str(second)}, "what runs wraps under the new key"
 
 
 @pytest.mark.control("IR-02")
