@@ -107,6 +107,62 @@ def test_the_credentials_job_makes_every_object_and_key_that_pods_mount(releases
     assert not any(set(rule["verbs"]) - {"create", "get", "update"} for rule in role["rules"])
 
 
+@pytest.mark.control("IR-02")
+@every_scenario
+def test_session_keys_are_rotated_by_a_job_that_may_write_two_objects_and_runs_when_told(releases, scenario):
+    release = releases[scenario]
+    jobs = release.of("CronJob")
+    if scenario == "existing":  # its credentials come from elsewhere
+        assert not jobs
+        assert not [each for each in release.manifests if each["metadata"]["name"].endswith("-session-key")]
+        return
+    routine, leaked = (release.one("CronJob", name) for name in ("-session-key", "-distrust-key"))
+    assert len(jobs) == 2
+    role = release.one("Role", "-session-key")
+    plan = msgspec.json.decode(release.one("ConfigMap", "-session-key")["data"]["plan.json"], type=Plan)
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": [kind], "verbs": ["get", "update"], "resourceNames": [plan.name(part)]}
+        for kind, part in (("secrets", "identity"), ("configmaps", "trust"))
+    ]
+    (worker,) = release.one("Deployment", "-identity-worker")["spec"]["template"]["spec"]["containers"]
+    for each, options in ((routine, []), (leaked, ["--distrust-old"])):
+        assert len(each["metadata"]["name"]) <= 52, "what a CronJob's name may have"
+        assert each["spec"]["suspend"] is True
+        spec = each["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert spec["serviceAccountName"] == release.one("ServiceAccount", "-session-key")["metadata"]["name"]
+        (container,) = spec["containers"]
+        command = ["tally", "cluster", "rotate-session-key", "--plan=/etc/tallystick/plan/plan.json", *options]
+        assert container["command"] == command
+        assert container["env"] == worker["env"], "identity writes it down there"
+        assert worker["volumeMounts"] == container["volumeMounts"][:-1]
+        assert {volume["name"] for volume in spec["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
+
+
+def test_the_longest_names_are_not_too_long_for_what_is_run_when_told():
+    release = render({**SCENARIOS["embedded"], "fullnameOverride": "x" * 60})
+    assert max(len(each["metadata"]["name"]) for each in release.of("CronJob")) <= 52
+
+
+def test_jobs_that_write_credentials_reach_the_kubernetes_api(releases):
+    for scenario in ("embedded", "external"):
+        release = releases[scenario]
+        known = scenario == "external"
+        for component in ("credentials", "session-key"):
+            ways, closed = [], False
+            for policy in release.of("NetworkPolicy"):
+                selector = policy["spec"]["podSelector"]
+                expressions = selector.get("matchExpressions", [])
+                if any(component in one["values"] for one in expressions):
+                    continue
+                if selector["matchLabels"].get("app.kubernetes.io/component", component) == component:
+                    closed = closed or "Egress" in policy["spec"]["policyTypes"]
+                    ways += policy["spec"].get("egress", [])
+            assert closed == known, "where nobody says where the API is, no policy may bind the pod"
+            assert ({"to": [{"ipBlock": {"cidr": "10.0.0.1/32"}}]} in ways) == known
+            if known and component == "session-key":
+                assert 5432 in {port["port"] for way in ways for port in way.get("ports", [])}
+
+
 def test_hooks_depend_on_nothing_that_is_no_hook(releases):
     for release in releases.values():
         hooks, rest = [], set()
@@ -151,7 +207,8 @@ def test_an_external_database_is_migrated_before_services_start_and_an_embedded_
 def test_every_pod_is_restricted(releases, scenario):
     for name, pod in releases[scenario].pods():
         spec = pod["spec"]
-        assert spec["automountServiceAccountToken"] == (name.endswith("-credentials")), name
+        with_token = ("-credentials", "-session-key", "-distrust-key")
+        assert spec["automountServiceAccountToken"] == name.endswith(with_token), name
         assert spec["enableServiceLinks"] is False
         security = spec["securityContext"]
         assert security["runAsNonRoot"] is True
@@ -259,8 +316,6 @@ def test_what_tenants_name_outside_is_closed_until_the_operator_opens_it(release
 
 @pytest.mark.control("X-10")
 def test_what_nats_loses_is_put_back_by_a_pod_that_can_do_nothing_else(releases):
-    for release in releases.values():
-        assert not release.of("CronJob")
     for scenario, port in (("embedded", 4222), ("external", 4222), ("everything", 4222)):
         release = releases[scenario]
         keeper = release.one("Deployment", "-stream-keeper")

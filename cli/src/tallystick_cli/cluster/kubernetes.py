@@ -4,6 +4,7 @@ import http.client
 import os
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ from tallystick_cli.cluster.plan import Plan
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_S = 15.0
 _TRIES = 5
+_AGAIN_AND_AGAIN = "the credentials were changed by somebody else again and again"
 _PUBLIC_PARTS = frozenset({"trust", "nats-users"})
 
 Ask = Callable[[str, str, Manifest | None], tuple[int, bytes]]
@@ -67,22 +69,46 @@ def bring_up_to_date(plan: Plan, ask: Ask) -> list[str]:
         changed.sort(key=lambda name: (after[name].public, name))
         if all(_write(plan, ask, name, after[name], versions.get(name)) for name in changed):
             return changed
-    msg = "the credentials were changed by somebody else again and again"
-    raise ClusterError(msg)
+    raise ClusterError(_AGAIN_AND_AGAIN)
+
+
+def change(plan: Plan, ask: Ask, part: str, edit: Callable[[dict[str, bytes]], dict[str, bytes]]) -> dict[str, bytes]:
+    """Change the data of one object of ours and return them; `edit` is asked anew where somebody else wrote meanwhile.
+
+    Raises:
+        ClusterError: the API refuses, or the object is not there or not ours.
+    """
+    name = plan.name(part)
+    for _ in range(_TRIES):
+        found = _read_one(plan, ask, name, public=part in _PUBLIC_PARTS)
+        if found is None or not found[0].ours:
+            msg = f"{name} was not made here: change it where it comes from"
+            raise ClusterError(msg)
+        held, version = found
+        edited = edit(held.data)
+        if edited == held.data or _write(plan, ask, name, replace(held, data=edited), version):
+            return edited
+    raise ClusterError(_AGAIN_AND_AGAIN)
 
 
 def _read(plan: Plan, ask: Ask) -> tuple[Objects, dict[str, str]]:
     found, versions = {}, {}
     for name, public in _names(plan).items():
-        status, body = ask("GET", _path(plan, name, public=public), None)
-        if status == http.client.NOT_FOUND:
-            continue
-        if status != http.client.OK:
-            raise _refused(name, status)
-        read: Manifest = msgspec.json.decode(body)
-        found[name] = held_of({"kind": "ConfigMap" if public else "Secret", **read})
-        versions[name] = read["metadata"]["resourceVersion"]
+        one = _read_one(plan, ask, name, public=public)
+        if one is not None:
+            found[name], versions[name] = one
     return found, versions
+
+
+def _read_one(plan: Plan, ask: Ask, name: str, *, public: bool) -> tuple[Held, str] | None:
+    status, body = ask("GET", _path(plan, name, public=public), None)
+    if status == http.client.NOT_FOUND:
+        return None
+    if status != http.client.OK:
+        raise _refused(name, status)
+    read: Manifest = msgspec.json.decode(body)
+    held = held_of({"kind": "ConfigMap" if public else "Secret", **read})
+    return held, read["metadata"]["resourceVersion"]
 
 
 def _names(plan: Plan) -> dict[str, bool]:
