@@ -74,15 +74,17 @@ def selects(policy, labels):
 
 
 @pytest.mark.parametrize("scenario", scenarios())
-def test_the_credentials_job_reaches_the_api_and_every_other_pod_is_restricted(releases, scenario):
+def test_jobs_that_ask_kubernetes_reach_it_and_every_other_pod_is_restricted(releases, scenario):
     release = releases[scenario]
     policies = [each for each in release.of("NetworkPolicy") if "Egress" in each["spec"]["policyTypes"]]
     for name, pod in release.pods():
         labels = pod["metadata"]["labels"]
         mine = [each for each in policies if selects(each, labels)]
-        if labels["app.kubernetes.io/component"] == "credentials":
-            # It runs before an upgrade, when the policies stand already: one for DNS alone would shut it in.
+        if labels["app.kubernetes.io/component"] in {"credentials", "session-key"}:
+            # One runs before an upgrade, when the policies stand already: one for DNS alone would shut it in.
             ways = [way for each in mine for way in each["spec"].get("egress", ())]
-            assert not mine or any("ipBlock" in peer for way in ways for peer in way["to"])
+            assert not mine or any("ipBlock" in peer for way in ways for peer in way["to"]), name
+            if mine and "session" in name:
+                assert 5432 in {port["port"] for way in ways for port in way.get("ports", ())}, name
         elif policies:
             assert any(each["metadata"]["name"].endswith("-deny") for each in mine), name

@@ -135,6 +135,8 @@ SECURITY: Final = (
             "identity.credential_key.rotated",
             "ledger.key.rotated",
             "ledger.siem_key.rotated",
+            "assessment.content_key.rotated",
+            "privacy.opening_key.rotated",
             "ops.dead_letter.discarded",
             window="15m",
         )

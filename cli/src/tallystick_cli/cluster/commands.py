@@ -1,4 +1,4 @@
-"""`tally cluster credentials | secrets | streams | keep-streams | nats-accounts` and `tally db init`.
+"""`tally cluster …` and `tally db init`.
 
 Only typer is imported here, as for every operator's command; the rest is imported when one of them runs.
 """
@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
@@ -97,6 +98,34 @@ def secrets(
         return listed
 
     sys.stdout.write(_or_complain(run).decode() + "\n")
+
+
+@cluster.command("rotate-session-key")
+def rotate_session_key(
+    *,
+    plan: PlanFile,
+    distrust_old: Annotated[
+        bool, typer.Option("--distrust-old", help="Refuse what the old key signed, as soon as files are mounted.")
+    ] = False,
+    settle_s: Annotated[float, typer.Option(min=0, help="How long files take to be mounted, in seconds.")] = 120.0,
+) -> None:
+    """Sign session and service tokens with a new key; print its id. Runs as a Job of the chart, beside identity.
+
+    No session ends: the key is made known everywhere before it signs.
+    """
+    kubernetes, keys, wanted = _module("kubernetes"), _module("session_key"), _module("plan")
+
+    def run() -> str:
+        new: str = keys.rotate(
+            wanted.read_plan(plan),
+            kubernetes.in_cluster(),
+            keys.record_by_identity,
+            lambda: time.sleep(settle_s),
+            distrust_old=distrust_old,
+        )
+        return new
+
+    typer.echo(_or_complain(run))
 
 
 @cluster.command()

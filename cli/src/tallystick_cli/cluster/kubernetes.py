@@ -4,11 +4,12 @@ import http.client
 import os
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from tallystick_cli.cluster.credentials import fill
+from tallystick_cli.cluster.credentials import Held, fill
 from tallystick_cli.cluster.errors import ClusterError
 from tallystick_cli.cluster.manifests import Manifest, held_of, manifest
 from tallystick_cli.cluster.plan import Plan
@@ -16,6 +17,7 @@ from tallystick_cli.cluster.plan import Plan
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _TIMEOUT_S = 15.0
 _TRIES = 5
+_AGAIN_AND_AGAIN = "the credentials were changed by somebody else again and again"
 _PUBLIC_PARTS = frozenset({"trust", "nats-users"})
 
 Ask = Callable[[str, str, Manifest | None], tuple[int, bytes]]
@@ -68,26 +70,51 @@ def bring_up_to_date(plan: Plan, ask: Ask) -> list[str]:
         changed.sort(key=lambda name: (after[name].public, name))
         if all(_write(plan, ask, wanted[name], is_new=name not in found) for name in changed):
             return changed
-    msg = "the credentials were changed by somebody else again and again"
-    raise ClusterError(msg)
+    raise ClusterError(_AGAIN_AND_AGAIN)
+
+
+def change(plan: Plan, ask: Ask, part: str, edit: Callable[[dict[str, bytes]], dict[str, bytes]]) -> dict[str, bytes]:
+    """Change the data of one object of ours and return them; `edit` is asked anew where somebody else wrote meanwhile.
+
+    Raises:
+        ClusterError: the API refuses, or the object is not there or not ours.
+    """
+    name = plan.name(part)
+    for _ in range(_TRIES):
+        found = _read_one(plan, ask, name, public=part in _PUBLIC_PARTS)
+        held = held_of(found) if found else Held(ours=False)
+        if not held.ours:
+            msg = f"{name} was not made here: change it where it comes from"
+            raise ClusterError(msg)
+        edited = edit(held.data)
+        wanted = manifest(plan, name, replace(held, data=edited), found=found)
+        if edited == held.data or _write(plan, ask, wanted, is_new=False):
+            return edited
+    raise ClusterError(_AGAIN_AND_AGAIN)
 
 
 def _read(plan: Plan, ask: Ask) -> dict[str, Manifest]:
     found = {}
     for name, public in _names(plan).items():
-        status, body = ask("GET", _path(plan, name, public=public), None)
-        if status == http.client.NOT_FOUND:
-            continue
-        if status != http.client.OK:
-            raise _refused(name, status)
-        read: Manifest = msgspec.json.decode(body)
-        found[name] = {"kind": "ConfigMap" if public else "Secret", **read}
+        one = _read_one(plan, ask, name, public=public)
+        if one is not None:
+            found[name] = one
     return found
 
 
 def _differs(wanted: Manifest, found: Manifest) -> bool:
     """Say whether data, labels or annotations are others; nothing else is ours to write."""
     return bool(wanted["metadata"] != found["metadata"] or wanted["data"] != (found.get("data") or {}))
+
+
+def _read_one(plan: Plan, ask: Ask, name: str, *, public: bool) -> Manifest | None:
+    status, body = ask("GET", _path(plan, name, public=public), None)
+    if status == http.client.NOT_FOUND:
+        return None
+    if status != http.client.OK:
+        raise _refused(name, status)
+    read: Manifest = msgspec.json.decode(body)
+    return {"kind": "ConfigMap" if public else "Secret", **read}
 
 
 def _names(plan: Plan) -> dict[str, bool]:

@@ -345,7 +345,7 @@ def rotate_credential(folder: Folder = None) -> None:
 
     No factor, recovery code, session or name is touched. Killed, it is run again and goes on. Prints the new epoch.
     """
-    run("rotate_credential_key", folder, module="incident")
+    run("rotate_key_encryption_key", folder, module="incident", service="identity")
 
 
 @rotate.command("siem")
@@ -354,7 +354,25 @@ def rotate_siem(folder: Folder = None) -> None:
 
     The secrets stay, so no receiver notices. Killed, it is run again and goes on. Prints the new epoch.
     """
-    run("rotate_siem_key", folder, module="incident")
+    run("rotate_key_encryption_key", folder, module="incident", service="ledger")
+
+
+@rotate.command("content")
+def rotate_content(folder: Folder = None) -> None:
+    """Wrap the keys of questions, answers and certificates' links under a new key.
+
+    Attempts go on. Killed, it is run again and goes on. Prints the new epoch.
+    """
+    run("rotate_key_encryption_key", folder, module="incident", service="assessment")
+
+
+@rotate.command("opening")
+def rotate_opening(folder: Folder = None) -> None:
+    """Wrap the private keys of people and tenants, which open what is sealed in the logs, under a new key.
+
+    The key pairs stay, so nothing is sealed anew. Killed, it is run again and goes on. Prints the new epoch.
+    """
+    run("rotate_key_encryption_key", folder, module="incident", service="privacy")
 
 
 @rotate.command("checkpoint")

@@ -1,4 +1,4 @@
-"""What `tally contain`, `tally keys rotate session`, `… rotate credential` and `… rotate siem` do."""
+"""What `tally contain` and `tally keys rotate` do, but for the checkpoint key."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.program import Program
 from tallystick_cli.stack.services import Servers
 
-__all__ = ["StackError", "contain", "rotate_credential_key", "rotate_session_key", "rotate_siem_key"]
+__all__ = ["StackError", "contain", "rotate_key_encryption_key", "rotate_session_key"]
 
 
 def contain(folder: Path | None, *, arguments: tuple[str, ...]) -> int:
@@ -44,27 +44,18 @@ def rotate_session_key(folder: Path | None, *, distrust: bool) -> int:
     return 0
 
 
-def rotate_credential_key(folder: Path | None) -> int:
-    """Have the keys of people's private data wrapped under a new key."""
-    return _rotate(known_servers(Layout.at(folder)), ServiceName.IDENTITY)
-
-
-def rotate_siem_key(folder: Path | None) -> int:
-    """Have the secrets of SIEM destinations wrapped under a new key."""
-    return _rotate(known_servers(Layout.at(folder)), ServiceName.LEDGER)
-
-
-def _rotate(servers: Servers, service: ServiceName) -> int:
+def rotate_key_encryption_key(folder: Path | None, *, service: str) -> int:
     """Replace a service's key-encryption key: it is made, written down, and used.
 
     A rotation that was killed is finished first, and that is all: run again, it begins another.
     """
-    kek = f"kek-{service}.json"
+    servers = known_servers(Layout.at(folder))
+    named, kek = ServiceName(service), f"kek-{service}.json"
     newest, *before = secret_files.key_encryption_epochs(servers.layout, kek)
-    done = _rewrap(servers, service, newest, before[0]) if before else (0, 0)
+    done = _rewrap(servers, named, newest, before[0]) if before else (0, 0)
     if not any(done):
         before, newest = [newest], secret_files.add_key_encryption_key(servers.layout, kek)
-        done = _rewrap(servers, service, newest, before[0])
+        done = _rewrap(servers, named, newest, before[0])
     sys.stderr.write(f"tally: {done[0]} keys are wrapped under epoch {newest} now\n")
     sys.stdout.write(f"{newest}\n")
     return 0

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tallystick_cli.stack import durable
+from tallystick_cli.stack.errors import StackError
 from tallystick_cli.stack.layout import Layout
 
 _KEY_BYTES = 32
@@ -86,17 +87,13 @@ def public_session_keys(private: bytes) -> bytes:
 
 
 def add_session_key(layout: Layout) -> tuple[str, str]:
-    """Make a further session-signing key known to everybody; it does not sign yet. Return its id and the signing one's.
-
-    Of older keys only the signing one stays: tokens last five minutes, rotations are rarer.
-    """
+    """Make a session-signing key known that does not sign yet; return its id and that of the one that does."""
     path = path_of(layout, _SESSION_KEYS)
-    ensure(layout, _SESSION_KEYS, make_session_keys)
-    signing = msgspec.json.decode(path.read_bytes())["keys"][0]
-    fresh = msgspec.json.decode(make_session_keys())["keys"][0]
-    durable.replace(path, msgspec.json.encode({"keys": [signing, fresh]}))
+    keys = with_new_session_key(ensure(layout, _SESSION_KEYS, make_session_keys))
+    durable.replace(path, keys)
     session_keys(layout)
-    return fresh["kid"], signing["kid"]
+    old, new = session_key_ids(keys)
+    return new, old
 
 
 def sign_sessions_with(layout: Layout, key_id: str, *, distrust_others: bool) -> None:
@@ -105,10 +102,35 @@ def sign_sessions_with(layout: Layout, key_id: str, *, distrust_others: bool) ->
     With `distrust_others` they are not, and whoever holds their tokens must refresh.
     """
     path = path_of(layout, _SESSION_KEYS)
-    keys = msgspec.json.decode(path.read_bytes())["keys"]
-    keys.sort(key=lambda key: key["kid"] != key_id)
-    durable.replace(path, msgspec.json.encode({"keys": keys[:1] if distrust_others else keys}))
+    durable.replace(path, with_session_key_first(path.read_bytes(), key_id, alone=distrust_others))
     session_keys(layout)
+
+
+def session_key_ids(private: bytes) -> list[str]:
+    """Return the ids of a JWKS' keys; the first signs."""
+    return [key["kid"] for key in msgspec.json.decode(private)["keys"]]
+
+
+def with_new_session_key(private: bytes) -> bytes:
+    """Return a private JWKS with a new key behind the signing one.
+
+    Of older keys only the signing one stays: tokens last five minutes, rotations are rarer.
+    """
+    (fresh,) = msgspec.json.decode(make_session_keys())["keys"]
+    return msgspec.json.encode({"keys": [msgspec.json.decode(private)["keys"][0], fresh]})
+
+
+def with_session_key_first(private: bytes, key_id: str, *, alone: bool = False) -> bytes:
+    """Return a private JWKS with this key first, so that it signs, and with no other if it is to be `alone`.
+
+    Raises:
+        StackError: it has no such key.
+    """
+    keys = sorted(msgspec.json.decode(private)["keys"], key=lambda key: key["kid"] != key_id)
+    if keys[0]["kid"] != key_id:
+        msg = f"there is no session key {key_id} any more: has another rotation begun?"
+        raise StackError(msg)
+    return msgspec.json.encode({"keys": keys[:1] if alone else keys})
 
 
 def checkpoint_public_key(layout: Layout) -> str:

@@ -254,6 +254,31 @@ TALLY_PURGE_DSN_FILE: purge-dsn
 {{- end }}
 {{- end }}
 
+{{/* The volumes with a process' secrets and its certificate: (list $ "identity" "api") */}}
+{{- define "tallystick.secretVolumes" -}}
+{{- $root := index . 0 }}{{- $service := index . 1 }}{{- $process := index . 2 -}}
+- name: secrets
+  secret:
+    secretName: {{ include "tallystick.secret" (list $root $service) }}
+    defaultMode: 0440
+    items: # no more than this process needs
+      {{- range $file := include "tallystick.secretFiles" (list $service $process) | fromYaml | values | sortAlpha | uniq }}
+      - {key: {{ $file }}, path: {{ $file }}}
+      {{- end }}
+- name: tls
+  secret:
+    secretName: {{ include "tallystick.secret" (list $root (printf "%s-tls" $service)) }}
+    defaultMode: 0440
+    items:
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+{{- end }}
+
+{{/* Whether the chart may rotate session keys: where both objects are its own. */}}
+{{- define "tallystick.rotatesSessionKeys" -}}
+{{- if and .Values.credentials.generate (not .Values.existingSecrets.identity) (not .Values.trust.existingConfigMap) }}true{{ end }}
+{{- end }}
+
 {{/* A service process' environment as a map of variable to text: (list $ "identity" "api") */}}
 {{- define "tallystick.environment" -}}
 {{- $root := index . 0 }}{{- $service := index . 1 }}{{- $process := index . 2 }}{{- $values := $root.Values }}

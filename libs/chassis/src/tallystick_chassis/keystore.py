@@ -12,7 +12,7 @@ destroyed when they have expired.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nacl.exceptions
 import nacl.utils
@@ -29,11 +29,12 @@ from tallystick_chassis.settings import key_encryption_keys
 from tallystick_chassis.telemetry import get_log
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
     from alembic.operations import Operations
+    from sqlalchemy import Row
 
     from tallystick_chassis.clock import Clock
     from tallystick_chassis.http.key_file import KeyFile
@@ -71,6 +72,13 @@ class EpochUnknown(KeyStoreError):
 
 class CiphertextInvalid(KeyStoreError):
     """The bytes were not made with this key for this purpose, or were changed."""
+
+
+class Rewrapped(NamedTuple):
+    """How many keys were wrapped anew, and the names of those that do not open and were left as they are."""
+
+    moved: int
+    closed: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +124,9 @@ class KeyWrap:
 
     @property
     def epoch(self) -> str:
-        """The epoch under which ``wrap`` wraps."""
+        """The epoch under which keys are wrapped now; ask once for each row, since the file may change in between."""
         self._look()
         return self._keys.newest
-
-    def wrap(self, key: bytes, *, tenant: TenantId, subject: str) -> bytes:
-        """Return ``key`` wrapped for ``subject`` under the newest epoch."""
-        return self.wrap_under(self.epoch, key, tenant=tenant, subject=subject)
 
     def wrap_under(self, epoch: str, key: bytes, *, tenant: TenantId, subject: str) -> bytes:
         """Return ``key`` wrapped for ``subject`` under a known epoch."""
@@ -219,13 +223,13 @@ class KeyStore:
             return await self._open(tx, subject)
 
     async def _add(self, tx: Transaction, keys: Mapping[str, bytes]) -> None:
-        tenant = tx.scope.tenant
+        tenant, epoch = tx.scope.tenant, self._wrap.epoch
         rows = [
             {
                 "tenant_id": tenant,
                 "subject": subject,
-                "wrapped": self._wrap.wrap(key, tenant=tenant, subject=subject),
-                "epoch": self._wrap.epoch,
+                "wrapped": self._wrap.wrap_under(epoch, key, tenant=tenant, subject=subject),
+                "epoch": epoch,
                 "created_at": tx.clock(),
             }
             for subject, key in keys.items()
@@ -277,28 +281,43 @@ class KeyStore:
             )
             return len(destroyed.all())
 
-    async def rewrap(self, where: Scope | TenantId, *, limit: int = 500) -> int:
-        """Wrap up to ``limit`` of the tenant's keys that lie under older epochs under the newest; return how many.
+    async def rewrap(self, where: Scope | TenantId, *, batch: int = 500) -> Rewrapped:
+        """Wrap the tenant's keys that lie under older epochs under the newest, ``batch`` in a transaction.
 
         The keys themselves stay, and so does all that is encrypted under them. A destroyed key stays destroyed: rows
-        are locked, and whoever destroys one at the same moment comes before or after.
-
-        Raises:
-            EpochUnknown: if an older epoch's key is gone.
+        are locked, and whoever destroys one at the same moment comes before or after. A key that does not open (its
+        epoch's key is gone, or its row was changed) keeps no other from being moved.
         """
         scope, epoch = self._scope(where), self._wrap.epoch
+        moved, closed, done_to = 0, list[str](), ""
         older = (data_keys.c.tenant_id == scope.tenant, data_keys.c.epoch != epoch, data_keys.c.wrapped.is_not(None))
-        async with self._database.transaction(scope) as tx:
-            rows = (await tx.execute(select(data_keys).where(*older).limit(limit).with_for_update())).all()
-            for row in rows:
-                key = self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=scope.tenant, subject=row.subject)
-                wrapped = self._wrap.wrap_under(epoch, key, tenant=scope.tenant, subject=row.subject)
-                await tx.execute(
-                    data_keys.update()
-                    .where(data_keys.c.tenant_id == scope.tenant, data_keys.c.subject == row.subject)
-                    .values(wrapped=wrapped, epoch=epoch)
-                )
-        return len(rows)
+        while True:
+            async with self._database.transaction(scope) as tx:
+                waiting = select(data_keys.c.subject).where(*older, data_keys.c.subject > done_to)
+                # Not locked: a batch that somebody else is moving is no sign that there are no more.
+                subjects = (await tx.execute(waiting.order_by(data_keys.c.subject).limit(batch))).scalars().all()
+                if not subjects:
+                    return Rewrapped(moved, closed)
+                done_to = subjects[-1]
+                chosen = select(data_keys).where(*older, data_keys.c.subject.in_(subjects))
+                for row in (await tx.execute(chosen.with_for_update())).all():
+                    if await self._move(tx, row, epoch):
+                        moved += 1
+                    else:
+                        closed.append(f"the key of {row.subject}")
+
+    async def _move(self, tx: Transaction, row: Row[Any], epoch: str) -> bool:
+        tenant, subject = tx.scope.tenant, row.subject
+        try:
+            key = self._wrap.unwrap(bytes(row.wrapped), epoch=row.epoch, tenant=tenant, subject=subject)
+        except KeyStoreError:
+            return False
+        await tx.execute(
+            data_keys.update()
+            .where(data_keys.c.tenant_id == tenant, data_keys.c.subject == subject)
+            .values(wrapped=self._wrap.wrap_under(epoch, key, tenant=tenant, subject=subject), epoch=epoch)
+        )
+        return True
 
     async def count(self, where: Scope | TenantId) -> int:
         """Return how many living data keys the tenant has."""

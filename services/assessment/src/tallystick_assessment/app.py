@@ -2,7 +2,9 @@
 
 from litestar import Router
 from litestar.di import Provide
+from tallystick_chassis.rewrapping import rewrap_command
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
+from tallystick_contracts.generated.assessment import ContentKeyRotated
 
 from tallystick_assessment import consumers
 from tallystick_assessment.assignments.api import (
@@ -94,4 +96,10 @@ def wire(runtime: Runtime) -> Wiring:
     )
 
 
-SERVICE = Service(name="assessment", package="tallystick_assessment", settings=AssessmentSettings, wire=wire)
+SERVICE = Service(
+    name="assessment",
+    package="tallystick_assessment",
+    settings=AssessmentSettings,
+    wire=wire,
+    commands={"rewrap-keys": rewrap_command(ContentKeyRotated)},
+)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tallystick_chassis.rewrapping import rewrap_command
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
+from tallystick_contracts.generated.identity import CredentialKeyRotated
 
 from tallystick_identity.bootstrap import add_tenant, init
 from tallystick_identity.consumers import handlers
 from tallystick_identity.containment.command import contain, record_key_rotation
-from tallystick_identity.containment.credential_key import rewrap_keys
 from tallystick_identity.epochs.announcer import EpochAnnouncer
 from tallystick_identity.factors.administration import administration_routes
 from tallystick_identity.factors.api import factor_routes
@@ -147,6 +148,6 @@ SERVICE = Service(
         "add-tenant": add_tenant,
         "contain": contain,
         "record-key-rotation": record_key_rotation,
-        "rewrap-keys": rewrap_keys,
+        "rewrap-keys": rewrap_command(CredentialKeyRotated),
     },
 )

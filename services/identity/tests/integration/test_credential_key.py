@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from tallystick_chassis import rewrapping
 from tallystick_chassis.ids import PLATFORM_TENANT
 from tallystick_chassis.keystore import EpochUnknown, KeyStore
 from tallystick_chassis.settings import KeyEncryptionKeys, SecretKey
 from tallystick_contracts.generated.identity import CredentialKeyRotated
-from tallystick_identity.containment import credential_key
-from tallystick_identity.containment.credential_key import rewrap_keys
+from tallystick_identity.app import SERVICE
 
 if TYPE_CHECKING:
     from conftest import Identity
@@ -23,7 +23,7 @@ async def test_a_rotation_breaks_no_factor_and_is_written_down_once(
     empty_identity: Identity, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identity = empty_identity
-    monkeypatch.setattr(credential_key, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(rewrapping, "_SETTLE_S", 0.0)
     tenant = await identity.new_tenant()
     admin = await identity.signed_in(tenant)
     person = (await admin.get("/api/v1/identity/me")).json()["person"]
@@ -35,7 +35,7 @@ async def test_a_rotation_breaks_no_factor_and_is_written_down_once(
     monkeypatch.setattr(keys._wrap, "_keys", both)
     capsys.readouterr()
     for _ in range(2):
-        assert await rewrap_keys(identity.runtime, [f"--previous={old}"]) == 0
+        assert await SERVICE.commands["rewrap-keys"](identity.runtime, [f"--previous={old}"]) == 0
     (first, is_new), (again, is_new_again) = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
     assert int(first) >= 1
     assert (again, is_new, is_new_again) == ("0", "1", "0")

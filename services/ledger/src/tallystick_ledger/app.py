@@ -9,9 +9,11 @@ from tallystick_chassis.catch_up import HttpFeed, OwnFeed
 from tallystick_chassis.database import DutyDatabase
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.metrics import is_on
+from tallystick_chassis.rewrapping import rewrap_command
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.settings import SettingsError
 from tallystick_chassis.trace_command import trace_command
+from tallystick_contracts.generated.ledger import SiemKeyRotated
 from tallystick_contracts.topology import EVENT_STREAM, ServiceName
 from tallystick_tlog import VerifierKey
 
@@ -42,7 +44,7 @@ from tallystick_ledger.siem.api import siem_routes
 from tallystick_ledger.siem.command import siem_command
 from tallystick_ledger.siem.parts import open_box, open_outbound
 from tallystick_ledger.siem.receivers import receivers
-from tallystick_ledger.siem.rewrapping import rewrap_keys
+from tallystick_ledger.siem.rewrapping import SiemSecrets
 from tallystick_ledger.siem.streaming import MEASURE_INTERVAL_S as SIEM_MEASURE_INTERVAL_S
 from tallystick_ledger.siem.streaming import STREAMING_INTERVAL_S, Stores, Streamer
 from tallystick_ledger.siem.streaming import count_from_nothing as count_no_batches
@@ -240,7 +242,7 @@ SERVICE = Service(
         "export": export,
         "hold": hold,
         "log": log_command,
-        "rewrap-keys": rewrap_keys,
+        "rewrap-keys": rewrap_command(SiemKeyRotated, SiemSecrets),
         "rotate-key": rotate_key,
         "siem": siem_command,
         "trace": trace_command(recorded),

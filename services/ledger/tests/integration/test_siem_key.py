@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
 import pytest
+from tallystick_chassis import rewrapping
 from tallystick_chassis.http.key_file import KeyFile
 from tallystick_chassis.ids import PLATFORM_TENANT, TenantId
 from tallystick_chassis.keystore import KeyWrap
 from tallystick_chassis.settings import KeyEncryptionKeys, SecretKey, key_encryption_keys
-from tallystick_ledger.siem import commands, rewrapping
-from tallystick_ledger.siem.rewrapping import rewrap_keys
+from tallystick_ledger.app import SERVICE
+from tallystick_ledger.siem import commands
 from tallystick_ledger.siem.secrets import SecretBox
 
 from .siem_house import House, L, filled, house, siem, stream
@@ -37,6 +38,7 @@ __all__ = ["filled", "house", "siem"]  # fixtures
 pytestmark = [pytest.mark.control("EV-25e"), pytest.mark.control("EV-24e")]
 
 OLD, NEW = SecretKey(bytes(32)), SecretKey(b"n" * 32)
+rewrap_keys = SERVICE.commands["rewrap-keys"]
 
 
 def box(**keys: SecretKey) -> SecretBox:

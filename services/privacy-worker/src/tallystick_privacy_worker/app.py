@@ -8,9 +8,11 @@ from sqlalchemy import text
 from tallystick_chassis.ids import TenantId
 from tallystick_chassis.metric_catalogue import ERASURE_AGE, ERASURES_OPEN
 from tallystick_chassis.metrics import age, gauge
+from tallystick_chassis.rewrapping import rewrap_command
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.service import Job, Runtime, Service, Wiring
 from tallystick_chassis.spans import working_for
+from tallystick_contracts.generated.privacy import OpeningKeyRotated
 
 from tallystick_privacy_worker import consumers
 from tallystick_privacy_worker.erasure import commands, store
@@ -77,4 +79,10 @@ def wire(runtime: Runtime) -> Wiring:
     )
 
 
-SERVICE = Service(name="privacy", package="tallystick_privacy_worker", settings=PrivacySettings, wire=wire)
+SERVICE = Service(
+    name="privacy",
+    package="tallystick_privacy_worker",
+    settings=PrivacySettings,
+    wire=wire,
+    commands={"rewrap-keys": rewrap_command(OpeningKeyRotated)},
+)

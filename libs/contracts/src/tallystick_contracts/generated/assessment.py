@@ -284,6 +284,15 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     stores: tuple[StoreErasure, ...] = ()
 
 
+class ContentKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that wraps the keys of questions, answers and certificates' links is another one."""
+
+    # P0. The epoch of the new key.
+    epoch: str = ""
+    # P0. The epoch of the key before.
+    previous_epoch: str = msgspec.field(name="previousEpoch", default="")
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="assessment.question.version_published",
@@ -635,5 +644,21 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.outcome": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="assessment.content_key.rotated",
+        version=1,
+        service="assessment",
+        aggregate="content_key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="The key that wraps the keys of questions, answers and certificates' links is another one.",
+        struct=ContentKeyRotated,
+        pii=MappingProxyType({"epoch": PiiClass.P0, "previous_epoch": PiiClass.P0}),
     ),
 )

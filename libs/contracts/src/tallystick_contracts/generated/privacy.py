@@ -81,6 +81,15 @@ class ErasureReceiptGiven(EventData, frozen=True, kw_only=True):
     stores: tuple[StoreErasure, ...] = ()
 
 
+class OpeningKeyRotated(EventData, frozen=True, kw_only=True):
+    """The key that wraps the private keys of people and of tenants is another one."""
+
+    # P0. The epoch of the new key.
+    epoch: str = ""
+    # P0. The epoch of the key before.
+    previous_epoch: str = msgspec.field(name="previousEpoch", default="")
+
+
 EVENT_TYPES: tuple[EventType, ...] = (
     EventType(
         type="privacy.key.minted",
@@ -179,5 +188,21 @@ EVENT_TYPES: tuple[EventType, ...] = (
                 "stores.outcome": PiiClass.P0,
             }
         ),
+    ),
+    EventType(
+        type="privacy.opening_key.rotated",
+        version=1,
+        service="privacy",
+        aggregate="opening_key",
+        verb="rotated",
+        log=LogKind.COMPLIANCE,
+        must_record=True,
+        public=False,
+        ocsf_class=3004,
+        ocsf_activity=3,
+        ocsf_status="",
+        summary="The key that wraps the private keys of people and of tenants is another one.",
+        struct=OpeningKeyRotated,
+        pii=MappingProxyType({"epoch": PiiClass.P0, "previous_epoch": PiiClass.P0}),
     ),
 )

@@ -31,7 +31,6 @@ _INSERT_DIRECTORY = text(
     "insert into identity.directory_tenants (tenant_id, slug, name) values (:tenant, :slug, :name)"
 )
 _BY_SLUG = text("select tenant_id from identity.tenants where slug = :slug")
-_ALL = text("select tenant_id from identity.tenants order by tenant_id")
 _SLUGS = text("select slug from identity.tenants order by slug")
 _HAS_DAY_KEY = text("select exists (select from identity.tenant_keys where tenant_id = :tenant)")
 _PASSWORDS = text("select passwords from identity.tenants where tenant_id = :tenant")
@@ -59,11 +58,6 @@ async def tenant_by_slug(duty: AsyncConnection, slug: str) -> TenantId | None:
     """Find a tenant before there is a scope, on the duty role, which can read ids and slugs and nothing else of it."""
     found = (await duty.execute(_BY_SLUG, {"slug": slug})).scalar_one_or_none()
     return None if found is None else TenantId(found)
-
-
-async def all_tenants(duty: AsyncConnection) -> list[TenantId]:
-    """Return every tenant's id, for the operator's commands."""
-    return [TenantId(tenant) for tenant in (await duty.execute(_ALL)).scalars()]
 
 
 async def all_slugs(duty: AsyncConnection) -> list[str]:

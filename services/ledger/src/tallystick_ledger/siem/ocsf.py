@@ -45,6 +45,7 @@ HEARTBEAT: Final = "tallystick.heartbeat"
 INFORMATIONAL, LOW, MEDIUM, HIGH = 1, 2, 3, 4
 SEVERITIES: Final[Mapping[str, int]] = MappingProxyType(
     {
+        "assessment.content_key.rotated": MEDIUM,
         "assessment.remediation.applied": MEDIUM,
         "assessment.remediation.reverted": MEDIUM,
         "authz.cross_tenant.attempted": HIGH,
@@ -70,6 +71,7 @@ SEVERITIES: Final[Mapping[str, int]] = MappingProxyType(
         "ledger.siem_destination.removed": MEDIUM,
         "ledger.siem_key.rotated": MEDIUM,
         "ops.dead_letter.discarded": MEDIUM,
+        "privacy.opening_key.rotated": MEDIUM,
     }
 )
 """Types that somebody should look at; of the others a failure is low, and the rest informational."""

@@ -58,9 +58,6 @@ select coalesce(max(waiting), 0) from (
     group by found.tenant_id, found.id
 ) as each
 """)  # noqa: S608 - a constant
-_TENANTS = text("""
-select distinct tenant_id from ledger.siem_destinations where removed_at is null order by tenant_id
-""")
 _TAKE = text(f"""
 update ledger.siem_destinations as taken
 set lease = :lease, leased_until = now() + make_interval(secs => :lease_s)
@@ -186,11 +183,6 @@ async def find_due(connection: AsyncConnection, limit: int) -> list[Due]:
 async def longest_wait(connection: AsyncConnection) -> int:
     """Return how many entries the destination that is behind most has yet to take."""
     return int((await connection.execute(_WAITING)).scalar_one())
-
-
-async def tenants_with_destinations(connection: AsyncConnection) -> list[TenantId]:
-    """Return the tenants that have any, for the operator's commands."""
-    return [TenantId(tenant) for tenant in (await connection.execute(_TENANTS)).scalars()]
 
 
 async def take(tx: Transaction, destination: UUID, lease: UUID, lease_s: float) -> Held | None:
