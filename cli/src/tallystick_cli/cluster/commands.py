@@ -136,10 +136,12 @@ def check(
     url: Annotated[list[str], typer.Option("--url", help="A service and its address, name=https://host:port.")],
     ca_file: Authority,
     session_keys: Annotated[Path, typer.Option("--session-keys", help="The public session keys that services trust.")],
+    timeout_s: Annotated[float, typer.Option(min=0.0, help="How long to ask one that does not answer, in s.")] = 30.0,
 ) -> None:
     """Ask every service whether it is ready and refuses whom it must: `helm test`."""
     checks = _module("check")
-    wrong = _or_complain(lambda: checks.wrong_with(dict(one.split("=", 1) for one in url), ca_file, session_keys))
+    urls = dict(one.split("=", 1) for one in url)
+    wrong = _or_complain(lambda: checks.wrong_with(urls, ca_file, session_keys, timeout_s=timeout_s))
     if wrong:
         _fail("; ".join(wrong))
     typer.echo(f"{len(url)} services are ready, trust one another, and turn strangers away")
