@@ -11,12 +11,12 @@ from secrets import token_hex
 from typing import Any, Final
 
 import httpx
+from tallystick_cli.cluster.person import Person, Traffic, World
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control
 from tallystick_cli.stack.layout import Layout
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Person, Traffic, World
 
 _SLUG: Final = "bench"
 _STAFF: Final = ("author", "auditor", "privacy_officer")

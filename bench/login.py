@@ -16,13 +16,13 @@ from time import perf_counter
 from typing import Final
 
 from playwright.async_api import Browser, async_playwright
+from tallystick_cli.cluster.person import Person, Traffic, World
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control
 from tallystick_cli.stack.layout import Layout
 from tallystick_cli.stack.temporary import temporary_folder
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Person, Traffic, World
 
 from bench.measure import Measure, Result, result
 

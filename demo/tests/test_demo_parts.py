@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tallystick_cli.cluster.person import Accepted
+from tallystick_cli.cluster.steps import StepFailed, require
 from tallystick_demo.accounts import reckon
 from tallystick_demo.cohort import OWN_DATA, answer, as_document, load
-from tallystick_demo.journal import Accepted, Journal
+from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
 from tallystick_demo.operator import Stored
-from tallystick_demo.report import StepFailed, first_reason, require
+from tallystick_demo.report import first_reason
 
 
 def _accepted(*keys: str) -> list[Accepted]:

@@ -187,7 +187,7 @@ def test_an_external_database_is_migrated_before_services_start_and_an_embedded_
         }
         assert ("helm.sh/hook" in job["metadata"]["annotations"]) != embedded, name
         waits = [one for one in processes(release) if one[1] == "wait"]
-        assert len(waits) == (10 if embedded else 0)
+        assert len([one for one in waits if not one[4].endswith("-test/wait")]) == (10 if embedded else 0)
 
 
 @every_scenario
@@ -385,7 +385,9 @@ def test_marks_in_an_object_store_need_no_volume_and_only_the_ledger_has_the_key
 
 def test_notes_say_what_next(releases):
     for release in releases.values():
-        assert "python -m tallystick_identity init" in release.notes
+        # Where helm test has made an organisation before, there is no first one to be made any more.
+        command = "add-tenant" if "/mail/box/new" in release.notes else "init"
+        assert f"python -m tallystick_identity {command} --tenant acme" in release.notes
     assert "/mail/box/new" in releases["embedded"].notes
     assert "There is no way in from outside" in releases["embedded"].notes
     assert "There is no way in from outside" not in releases["external"].notes

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from tallystick_cli.cluster.person import Person, Traffic, World
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import boot, ports, state
 from tallystick_contracts.topology import ServiceName
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Person, Traffic, World
 
 if TYPE_CHECKING:
     import subprocess

@@ -1,3 +1,5 @@
+import http.client
+import json
 import mailbox
 import smtplib
 import ssl
@@ -65,6 +67,77 @@ class TestWithCertificate:
             smtp.sendmail("a@example.org", ["b@example.org"], "Subject: sealed")
         (delivered,) = mailbox.Maildir(layout.mail, create=False)
         assert delivered["Subject"] == "sealed"
+
+    class TestWithWindow:
+        @pytest.fixture
+        def window(self):
+            return ports.choose()
+
+        @pytest.fixture
+        def options(self, options, window):
+            return (*options, f"--window-port={window}", "--window-domain=made-up.example")
+
+        @pytest.fixture
+        def shown(self, layout, sink, window):
+            trusting = ssl.create_default_context(cafile=str(layout.ca_file))
+            with smtplib.SMTP("localhost", sink) as smtp:
+                smtp.starttls(context=trusting)
+                for to, subject in (
+                    (["ada@run.made-up.example"], "first"),
+                    (["cy@acme.example"], "hers alone"),
+                    (["Ada@run.made-up.example", "bo@run.made-up.example"], "second"),
+                ):
+                    smtp.sendmail("a@example.org", to, f"Subject: {subject}")
+
+            def ask(path, method="GET"):
+                connection = http.client.HTTPSConnection("localhost", window, timeout=10, context=trusting)
+                try:
+                    connection.request(method, path)
+                    answer = connection.getresponse()
+                    return answer.status, answer.read()
+                finally:
+                    connection.close()
+
+            return ask
+
+        def test_made_up_peoples_mails_are_shown_in_order(self, shown):
+            status, body = shown("/messages/ada%40run.made-up.example")
+            assert status == 200
+            assert [each.strip() for each in json.loads(body)["messages"]] == ["Subject: first", "Subject: second"]
+            assert len(json.loads(shown("/messages/bo@run.made-up.example")[1])["messages"]) == 1
+            assert json.loads(shown("/messages/nobody@run.made-up.example")[1])["messages"] == []
+
+        @pytest.mark.parametrize(
+            "path",
+            [
+                "/messages/cy@acme.example",
+                "/messages/cy@acme.example,%20ada@run.made-up.example/..",
+                "/messages/",
+                "/",
+                "/messages/ada@run.made-up.example.acme.example",
+                "/messages/../new",
+            ],
+        )
+        def test_nobody_elses_mail_is_shown(self, shown, path):
+            status, body = shown(path)
+            assert (status, json.loads(body)["messages"]) == (404, [])
+
+        def test_nothing_can_be_changed_through_it(self, layout, shown):
+            before = {each.name for each in (layout.mail / "new").iterdir()}
+            for method in ("POST", "PUT", "DELETE"):
+                assert shown("/messages/ada@run.made-up.example", method)[0] == 501
+            assert {each.name for each in (layout.mail / "new").iterdir()} == before
+
+
+def test_a_window_is_not_opened_in_the_clear(tmp_path):
+    done = subprocess.run(
+        [*COMMAND, "2525", str(tmp_path), "--window-port=8443", "--window-domain=made-up.example"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--certificate and --key" in done.stderr
 
 
 def test_other_machines_mail_is_not_taken_in_the_clear(tmp_path):

@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from tallystick_cli.cluster.person import Person, Traffic, World
+from tallystick_cli.cluster.steps import StepFailed, require
 from tallystick_cli.stack import control
 from tallystick_cli.stack.errors import StackError
 from tallystick_cli.stack.layout import Layout
@@ -20,8 +22,7 @@ from tallystick_demo.cohort import OWN_DATA, Cohort, load
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
 from tallystick_demo.operator import stored_events, tally
-from tallystick_demo.person import Person, Traffic, World
-from tallystick_demo.report import StepFailed, Telling, first_reason, require
+from tallystick_demo.report import Telling, first_reason
 from tallystick_demo.story import Stage, Tenant
 
 SHARED_DATA = Path("../shared/data/demo")

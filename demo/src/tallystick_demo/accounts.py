@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
+from tallystick_cli.cluster.steps import eventually
 from tallystick_contracts.topology import ServiceName
 
 from tallystick_demo.operator import query
-from tallystick_demo.story import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from tallystick_cli.cluster.person import Accepted
     from tallystick_cli.stack.layout import Layout
 
-    from tallystick_demo.journal import Accepted
     from tallystick_demo.operator import Stored
 
 

@@ -9,16 +9,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tallystick_cli.cluster.steps import StepFailed, require
 from tallystick_cli.stack import status
-
-from tallystick_demo.report import StepFailed, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tallystick_cli.cluster.person import Traffic
     from tallystick_cli.stack.layout import Layout
-
-    from tallystick_demo.person import Traffic
 
 SPARED = frozenset({"mail"})
 """The local mail server is the demo's tool, not a part of the system."""

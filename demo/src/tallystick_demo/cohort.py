@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-from tallystick_demo.report import StepFailed
+from tallystick_cli.cluster.steps import StepFailed
 
 OWN_DATA = Path(__file__).resolve().parents[2] / "data"
 

@@ -14,16 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """One 2xx answer to a command: its key, what was asked (method and route), by whom, status and correlation id."""
-
-    key: str
-    route: str
-    who: str
-    status: int
-    correlation: str
-    replayed: bool
+    from tallystick_cli.cluster.person import Accepted
 
 
 class Journal:

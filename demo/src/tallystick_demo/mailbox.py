@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
-import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tallystick_demo.report import StepFailed
+from tallystick_cli.cluster.mails import read_link
+from tallystick_cli.cluster.steps import StepFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_LINK = re.compile(r"https://\S+/sign-in/[^/\s]+/verify#([0-9A-Za-z._~-]+?)\.([0-9A-Za-z_-]{20,})")
+    from tallystick_cli.cluster.mails import Link
+
 _POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The fragment of a sign-in link: which request, and its secret."""
-
-    request_id: str
-    token: str
 
 
 class Mailbox:
@@ -40,12 +30,9 @@ class Mailbox:
             if path.name in self._seen:
                 continue
             self._seen.add(path.name)
-            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            body = message.get_content()
-            found = _LINK.search(body)
-            if found:
-                recipient = str(message["To"]).strip().lower()
-                self._links.setdefault(recipient, []).append(Link(found[1], found[2]))
+            if found := read_link(path.read_bytes()):
+                recipient, link = found
+                self._links.setdefault(recipient, []).append(link)
 
     async def next_link(self, address: str, *, timeout_s: float) -> Link:
         """Return the newest sign-in link that came for ``address`` and has not been taken yet.

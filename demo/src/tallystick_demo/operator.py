@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from tallystick_chassis.ids import PLATFORM_TENANT
+from tallystick_cli.cluster.steps import require
 from tallystick_cli.stack import boot, database_setup, state
 from tallystick_cli.stack.services import DATABASE
 from tallystick_contracts.topology import ServiceName
-
-from tallystick_demo.report import require
 
 if TYPE_CHECKING:
     from tallystick_cli.stack.layout import Layout

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
+from tallystick_cli.cluster.steps import eventually, require
 from tallystick_contracts.topology import ServiceName
 
 from tallystick_demo.operator import TALLY, tally
-from tallystick_demo.report import require
-from tallystick_demo.story import all_of, entries_of, eventually
+from tallystick_demo.story import all_of, entries_of
 
 if TYPE_CHECKING:
-    from tallystick_demo.person import Person
+    from tallystick_cli.cluster.person import Person
+
     from tallystick_demo.report import Running
     from tallystick_demo.story import Stage
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from rich.markup import escape
+from tallystick_cli.cluster.steps import StepFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -15,20 +16,6 @@ if TYPE_CHECKING:
 
     from rich.console import Console
     from rich.status import Status
-
-
-class StepFailed(Exception):
-    """A step did not hold. The text says what was expected and what was seen."""
-
-
-def require(condition: object, otherwise: str) -> None:
-    """Go on only if ``condition`` holds.
-
-    Raises:
-        StepFailed: with ``otherwise``.
-    """
-    if not condition:
-        raise StepFailed(otherwise)
 
 
 def first_reason(error: BaseException) -> str:

@@ -5,26 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import httpx
+from tallystick_cli.cluster.person import Person
+from tallystick_cli.cluster.steps import StepFailed, eventually, require
 
 from tallystick_demo.chaos import Chaos
 from tallystick_demo.cohort import answer
 from tallystick_demo.operator import platform_entry_types
-from tallystick_demo.person import Person
-from tallystick_demo.report import StepFailed, require
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+    from tallystick_cli.cluster.person import World
     from tallystick_cli.stack.layout import Layout
 
     from tallystick_demo.cohort import Cohort
-    from tallystick_demo.person import World
     from tallystick_demo.report import Running
-
-T = TypeVar("T")
 
 WRONG_ITEM = "q07"
 RIGHT_KEY = ["b"]
@@ -33,7 +31,6 @@ TREE_UNITS = 7
 """The root, two units, and two in each of them."""
 SCORE_VERSIONS = 4
 _CONCURRENT = 12
-_SETTLE_S = 60.0
 _THINKING_S = 0.3
 _PAUSE_BETWEEN_KILLS_S = 0.6
 _IDENTITY, _ASSESSMENT = "/api/v1/identity", "/api/v1/assessment"
@@ -69,17 +66,6 @@ class Stage:
         for tenant in self.tenants.values():
             yield from tenant.staff.values()
             yield from tenant.candidates
-
-
-async def eventually(check: Callable[[], Awaitable[T | None]], what: str, *, within_s: float = _SETTLE_S) -> T:
-    """Wait until ``check`` gives something; fail loudly when it does not in time."""
-    deadline = asyncio.get_running_loop().time() + within_s
-    while True:
-        found = await check()
-        if found:
-            return found
-        require(asyncio.get_running_loop().time() < deadline, f"{what} did not happen within {within_s:.0f} s")
-        await asyncio.sleep(0.1)
 
 
 async def all_of(people: Iterable[Person], what: Callable[[Person], Awaitable[None]]) -> None:

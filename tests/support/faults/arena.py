@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     import httpx
     from nats.js import JetStreamContext
+    from tallystick_cli.cluster.person import Authenticator
     from tallystick_cli.stack.services import Servers
-    from tallystick_demo.person import Authenticator
 
 TENANTS = ("north", "south")
 DISK_BYTES = 1_500 * 2**20

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweep.recipes import exam
+from tallystick_cli.cluster.person import Person, Traffic, World
 from tallystick_cli.stack import control
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Person, Traffic, World
 
 from faults.arena import TENANTS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tallystick_demo.journal import Accepted
+    from tallystick_cli.cluster.person import Accepted
 
     from faults.arena import Arena
 

@@ -18,7 +18,7 @@ from tallystick_demo.operator import query, stored_events
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tallystick_demo.journal import Accepted
+    from tallystick_cli.cluster.person import Accepted
 
     from faults.arena import Arena
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from software_authenticator import SoftwareAuthenticator
-from tallystick_demo.person import Authenticator
+from tallystick_cli.cluster.person import Authenticator
 
 from sweep.recipes import RECIPES, Ids
 from sweep.visitor import Call, Visitor

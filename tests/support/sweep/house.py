@@ -17,11 +17,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+from tallystick_cli.cluster.person import Authenticator, Person, Traffic, World
 from tallystick_cli.operator.actions import create_tenant
 from tallystick_cli.stack import control, secret_files
 from tallystick_demo.journal import Journal
 from tallystick_demo.mailbox import Mailbox
-from tallystick_demo.person import Authenticator, Person, Traffic, World
 
 from sweep.accounts import use_accounts
 from sweep.recipes import RECIPES, Ids

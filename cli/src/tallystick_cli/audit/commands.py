@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tallystick_tlog import TlogError, TlogProof, leaf_hash, parse_entry
+from tallystick_tlog import TlogError
 
 from tallystick_cli.audit.absent import find_absent
 from tallystick_cli.audit.answering import AuditGroup
@@ -25,6 +25,7 @@ from tallystick_cli.audit.kept import load_kept_before, load_since
 from tallystick_cli.audit.keys import load_keys
 from tallystick_cli.audit.mirror import mirror
 from tallystick_cli.audit.monitor_command import monitor
+from tallystick_cli.audit.proof_file import check_proof
 from tallystick_cli.audit.proving_commands import consistency, prove
 from tallystick_cli.audit.reading_commands import diff, explain, sample, state
 from tallystick_cli.audit.reconcile_command import reconcile
@@ -102,15 +103,10 @@ def proof(
         line = read_small_file(entry_file).removesuffix(b"\n")
         data = read_small_file(proof_file)
     try:
-        entry = parse_entry(line)
-        found = TlogProof.from_bytes(data)
-        checkpoint = found.verify(leaf_hash(line), keys)
+        entry, checkpoint = check_proof(data, line, keys)
     except TlogError as error:
         typer.echo(f"not proved: {printable(str(error))}")
         raise typer.Exit(EXIT_DAMAGED) from None
-    if (entry.log, entry.seq) != (checkpoint.origin, found.index):
-        typer.echo(f"not proved: the entry calls itself {entry.seq} of {entry.log}, the proof is of another place")
-        raise typer.Exit(EXIT_DAMAGED)
     say(f"proved: entry {entry.seq} of {entry.log} ({counted(checkpoint.size, 'entry')}), {entry.event.type}")
 
 

@@ -169,13 +169,38 @@ def check(
     url: Annotated[list[str], typer.Option("--url", help="A service and its address, name=https://host:port.")],
     ca_file: Authority,
     session_keys: Annotated[Path, typer.Option("--session-keys", help="The public session keys that services trust.")],
+    timeout_s: Annotated[float, typer.Option(min=0.0, help="How long to ask one that does not answer, in s.")] = 30.0,
+    tenant: Annotated[str, typer.Option(help="Do the main job in this new tenant, whose people are made up.")] = "",
+    mails: Annotated[str, typer.Option(help="Where their mails can be read, https://host:port.")] = "",
+    ledger_key: Annotated[
+        Path | None, typer.Option("--ledger-key", help="The ledger's pinned public key, base64 in a file.")
+    ] = None,
+    ledger_origin: Annotated[str, typer.Option(help="What the names of the ledger's logs begin with.")] = "",
+    left_out: Annotated[str, typer.Option("--left-out", help="Why the main job is left out, to be said.")] = "",
 ) -> None:
-    """Ask every service whether it is ready and refuses whom it must: `helm test`."""
+    """Ask every service whether it is ready and refuses whom it must, and do the main job in small: `helm test`."""
     checks = _module("check")
-    wrong = _or_complain(lambda: checks.wrong_with(dict(one.split("=", 1) for one in url), ca_file, session_keys))
+    urls = dict(one.split("=", 1) for one in url)
+    wrong = _or_complain(lambda: checks.wrong_with(urls, ca_file, session_keys, timeout_s=timeout_s))
     if wrong:
         _fail("; ".join(wrong))
     typer.echo(f"{len(url)} services are ready, trust one another, and turn strangers away")
+    if not tenant:
+        if left_out:
+            typer.echo(f"the main job was left out: {left_out}")
+        return
+    if ledger_key is None or not mails or not ledger_origin:
+        _fail("the main job needs --mails, --ledger-key and --ledger-origin beside --tenant")
+    job, steps = _module("main_job"), _module("steps")
+    pinned = _or_complain(lambda: ledger_key.read_text("ascii").strip())
+    installation = job.Installation(
+        urls=urls, ca_file=ca_file, ledger_key=pinned, ledger_origin=ledger_origin, mails=mails, tenant=tenant
+    )
+    try:
+        _or_complain(lambda: job.do(installation, lambda step: typer.echo(f"held: {step}")))
+    except steps.StepFailed as error:
+        _fail(f"the main job failed: {error}")
+    typer.echo("the main job in small is done")
 
 
 @db.command("init")

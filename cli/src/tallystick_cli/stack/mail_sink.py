@@ -1,6 +1,7 @@
 """A real SMTP server that delivers everything to one Maildir, so that links can be followed without a mail provider.
 
-`python -m tallystick_cli.stack.mail_sink PORT FOLDER [--host ADDRESS --certificate FILE --key FILE]`
+`python -m tallystick_cli.stack.mail_sink PORT FOLDER [--host ADDRESS --certificate FILE --key FILE]`, and with
+`--window-port PORT --window-domain DOMAIN` the mails of made-up people below a domain can be read over HTTPS.
 """
 
 import argparse
@@ -8,10 +9,12 @@ import asyncio
 import mailbox
 import signal
 import ssl
+from contextlib import nullcontext
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from tallystick_cli.stack.mail_window import Shown, open_window
 from tallystick_cli.stack.ports import LOOPBACK
 
 _MAX_MESSAGE_BYTES = 1_000_000
@@ -63,6 +66,8 @@ if __name__ == "__main__":
     parser.add_argument("--host", default=LOOPBACK)
     parser.add_argument("--certificate", type=Path)
     parser.add_argument("--key", type=Path)
+    parser.add_argument("--window-port", type=int)
+    parser.add_argument("--window-domain")
     arguments = parser.parse_args()
     context = None
     if arguments.certificate is not None:
@@ -70,4 +75,12 @@ if __name__ == "__main__":
         context.load_cert_chain(arguments.certificate, arguments.key)
     elif arguments.host != LOOPBACK:
         parser.error("mail from other machines is taken over TLS only: give --certificate and --key")
-    asyncio.run(serve(arguments.port, arguments.folder, arguments.host, context))
+    if bool(arguments.window_port) != bool(arguments.window_domain) or (arguments.window_port and context is None):
+        parser.error("a window has --window-port and --window-domain, and a --certificate and --key")
+    shown = Shown(arguments.folder, arguments.window_domain or "")
+    with (
+        nullcontext()
+        if context is None or not arguments.window_port
+        else open_window(arguments.host, arguments.window_port, shown, context)
+    ):
+        asyncio.run(serve(arguments.port, arguments.folder, arguments.host, context))

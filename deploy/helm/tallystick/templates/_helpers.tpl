@@ -361,6 +361,16 @@ envFrom:
 {{- end }}
 {{- end }}
 
+{{/* "true" where `helm test` does the main job: in a trial, in which mails can be read. */}}
+{{- define "tallystick.mainJob" -}}
+{{- if and .Values.tests.enabled .Values.tests.mainJob .Values.mail.embedded.enabled }}true{{ end }}
+{{- end }}
+
+{{/* Below it everybody has their address whom `helm test` makes up: the mail server's window shows no other mails. */}}
+{{- define "tallystick.madeUpDomain" -}}
+helm-test.example
+{{- end }}
+
 {{/* Whether database work runs in hooks: not with the embedded Postgres, which no hook can wait for. */}}
 {{- define "tallystick.hooks" -}}
 helm.sh/hook: pre-install,pre-upgrade

@@ -4,27 +4,21 @@ While services are killed under it, a request may end without an answer. The per
 Idempotency-Key, so that whether or not the first one was done, there is one effect.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
+import ssl
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pyotp
 
-from tallystick_demo.journal import Accepted
-from tallystick_demo.report import StepFailed
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Mapping, Sequence
-
-    from tallystick_demo.journal import Journal
-    from tallystick_demo.mailbox import Mailbox
+from tallystick_cli.cluster.mails import Mailbox
+from tallystick_cli.cluster.steps import StepFailed
 
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _PATIENCE_S = 90.0
@@ -34,6 +28,26 @@ _SENDING_S = 2.0
 """A code is good in its own half minute alone, so none is sent that might arrive after it."""
 _CSRF_COOKIE = "__Host-tally_csrf"
 _HALF = "second_factor_required"
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """One 2xx answer to a command: its key, what was asked (method and route), by whom, status and correlation id."""
+
+    key: str
+    route: str
+    who: str
+    status: int
+    correlation: str
+    replayed: bool
+
+
+class Journal(Protocol):
+    """Where accepted commands are written down."""
+
+    accepted: list[Accepted]
+
+    def note(self, accepted: Accepted) -> None:
+        """Write one down."""
 
 
 @dataclass(slots=True)
@@ -135,7 +149,7 @@ class Person:
         refused = await self._send("GET", "identity", "/api/v1/identity/me")
         self.was_stopped = refused.status_code == httpx.codes.FORBIDDEN and refused.json()["code"] == _HALF
         if need == "enrol":
-            started = await self._command("POST", "/api/v1/auth/factors", {"kind": "totp", "label": "demo"})
+            started = await self._command("POST", "/api/v1/auth/factors", {"kind": "totp", "label": "phone"})
             factor = f"/api/v1/auth/factors/{started.json()['id']}" if started.is_success else ""
             pending = await self._send("GET", "identity", factor) if factor else started
             if not pending.is_success:
@@ -148,7 +162,10 @@ class Person:
         return shown.is_success
 
     async def _command(self, method: str, path: str, body: object) -> httpx.Response:
-        headers = {"X-CSRF-Token": self._http.cookies.get(_CSRF_COOKIE) or "", "Idempotency-Key": f"demo-{uuid4().hex}"}
+        headers = {
+            "X-CSRF-Token": self._http.cookies.get(_CSRF_COOKIE) or "",
+            "Idempotency-Key": f"person-{uuid4().hex}",
+        }
         return await self._send(method, "identity", path, headers=headers, json=body)
 
     async def get(self, service: str, path: str, *, headers: Mapping[str, str] | None = None) -> httpx.Response:
@@ -167,7 +184,7 @@ class Person:
         Raises:
             StepFailed: if it is refused, or not accepted in time.
         """
-        key = key or f"demo-{uuid4().hex}"
+        key = key or f"person-{uuid4().hex}"
         answer = await self._signed_in(method, service, path, headers={"Idempotency-Key": key}, json=body)
         _expect(answer, 200, 201, 202, 204)
         self._world.journal.note(
@@ -197,6 +214,11 @@ class Person:
                 await self.sign_in()
         return answer
 
+    def _cookies(self, path: str) -> dict[str, str]:
+        """Return what identity set, for every service: to a browser all of them are one host, the edge's."""
+        held = "; ".join(f"{one.name}={one.value}" for one in self._http.cookies.jar if path.startswith(one.path))
+        return {"Cookie": held} if held else {}
+
     async def _send(
         self, method: str, service: str, path: str, *, headers: Mapping[str, str] | None = None, json: object = None
     ) -> httpx.Response:
@@ -207,7 +229,9 @@ class Person:
         while time.monotonic() < deadline:
             world.traffic.in_flight += 1
             try:
-                answer = await self._http.request(method, world.urls[service] + path, headers=headers, json=json)
+                answer = await self._http.request(
+                    method, world.urls[service] + path, headers={**(headers or {}), **self._cookies(path)}, json=json
+                )
             except httpx.TransportError as error:
                 problem = type(error).__name__
             else:
@@ -226,5 +250,6 @@ class Person:
 def _expect(answer: httpx.Response, *statuses: int) -> None:
     if answer.status_code not in statuses:
         request = answer.request
-        msg = f"{request.method} {request.url.path} answered {answer.status_code}: {answer.text[:400]}"
+        said = "" if answer.is_success else f": {answer.text[:400]}"
+        msg = f"{request.method} {request.url.path} answered {answer.status_code}{said}"
         raise StepFailed(msg)
