@@ -14,8 +14,8 @@ STAMP := .venv/.synced
 MANIFESTS := pyproject.toml uv.lock cli/pyproject.toml demo/pyproject.toml \
 	$(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 SOURCES := $(wildcard libs/*/src services/*/src) cli/src demo/src
-# Nothing runs these where no Docker engine is, so at least their types are checked.
-SOURCES += tests/support/containers
+# Nothing runs these where no Docker engine is or nobody measures, so at least their types are checked.
+SOURCES += tests/support/containers bench
 SQL := $(shell git ls-files -co --exclude-standard '*.sql' 2>/dev/null)
 
 # uv uses the Python named above and downloads none.

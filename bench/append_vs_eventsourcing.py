@@ -125,7 +125,7 @@ def _recorder(databases: Databases, ca_file: Path, way: _Way, closing: ExitStack
     closing.callback(datastore.close)
     # Its constructor has no parameter for TLS; its connections are not opened yet.
     tls = {"sslmode": "verify-full", "sslrootcert": str(ca_file)}
-    datastore.pool.kwargs = {**datastore.pool.kwargs, **tls}  # type: ignore[dict-item] # it is the dict made there
+    datastore.pool.kwargs = {**datastore.pool.kwargs, **tls}
     recorder = PostgresApplicationRecorder(datastore)
     recorder.create_table()
     return recorder

@@ -18,7 +18,8 @@ from bench.balancer import Balancer, balancing
 from bench.cold_start import Process, process_of
 
 _REPLICAS: Final = 2
-_PROBE_S: Final = 1.0
+_PROBE_S: Final = 5.0
+"""As often as a kubelet asks an API, by the chart; a drain must be longer, for nothing else says that one has begun."""
 _READY_WITHIN_S: Final = 60.0
 _GRACE_S: Final = 20.0
 """What the chart adds to the drain before a pod is killed."""
@@ -117,7 +118,7 @@ async def fleet(servers: Servers, *, drain_s: float) -> AsyncIterator[Fleet]:
                 if deployment.role == "api":
                     replicas = [replica.port for replica in deployment.replicas]
                     port = servers.state.port(SERVICE_FOLDERS[deployment.named])
-                    listening = balancing(servers.layout, port, replicas, probe_s=_PROBE_S)
+                    listening = balancing(servers.layout, port, replicas, probe_s=min(_PROBE_S, drain_s / 2))
                     deployment.balancer = await stack.enter_async_context(listening)
             yield running
     finally:

@@ -95,8 +95,11 @@ def take() -> Result:
         logger_factory=structlog.PrintLoggerFactory(io.StringIO()),
         cache_logger_on_first_use=False,
     )
-    unlimited = patch.object(route_limits, "ROUTE_BUDGETS", {})
-    with running_servers() as servers, tempfile.TemporaryDirectory() as folder, unlimited:
+    with (
+        running_servers() as servers,
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(route_limits, "ROUTE_BUDGETS", {}),
+    ):
         databases = servers.fresh_databases()
         with_s, without_s = uvloop.run(_measure(databases, Path(folder), turns))
     return result(
