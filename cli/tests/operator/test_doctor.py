@@ -388,6 +388,14 @@ def test_without_a_stack_it_says_what_to_do(tmp_path):
     assert "tally up" in done.stderr
 
 
+def test_chains_alone_are_compared_under_their_own_heading(tmp_path):
+    (tmp_path / "now.json").write_bytes(msgspec.json.encode(kept_logs(kept(5))))
+    done = tally(Layout.at(tmp_path), "--upgrade", str(tmp_path / "before.json"), "--from", str(tmp_path / "now.json"))
+    assert done.returncode == 0
+    assert done.stdout.startswith("chains\n")
+    assert "together" not in done.stdout
+
+
 def test_what_services_printed_elsewhere_is_compared(tmp_path):
     files = []
     for service in ("identity", "ledger"):

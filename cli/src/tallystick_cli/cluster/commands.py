@@ -71,7 +71,7 @@ def secrets(
     authorities: Annotated[Path | None, typer.Option("--authorities", help="More authorities to trust (PEM).")] = None,
     existing: Annotated[Path | None, typer.Option("--existing", help="What there is already, to be kept.")] = None,
 ) -> None:
-    """Print all credentials of an installation as Secrets, for `kubectl apply -f` or a sealed store."""
+    """Print all credentials of an installation as Secrets, for `kubectl create -f` or a sealed store."""
     made, plans, manifests = _module("credentials"), _module("plan"), _module("manifests")
 
     def run() -> bytes:

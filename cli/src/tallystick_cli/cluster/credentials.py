@@ -28,6 +28,9 @@ from tallystick_cli.stack.nats import make_seed, public_key_of
 MANAGED_BY = "tallystick-credentials"
 """The value of `app.kubernetes.io/managed-by` on what is made here, and on nothing else."""
 
+LATER_CHECKPOINT_KEYS = "ledger-checkpoint-keys"
+"""The part with the ledger's checkpoint keys after the first: an operator makes it, when they rotate the key."""
+
 _KEY_BYTES = 32
 SUPERUSER = "postgres"
 
@@ -116,18 +119,29 @@ class _Desk:
         """Write down what everybody may know: whom to trust, and the public halves."""
         own = self._at("authority").data.get("tls.crt", b"") if self._plan.certificates else b""
         extra = self._plan.extra_authorities.encode()
-        identity, ledger = (self._at(FOLDERS[each]) for each in (ServiceName.IDENTITY, ServiceName.LEDGER))
+        identity = self._at(FOLDERS[ServiceName.IDENTITY])
         trust = self._at("trust", public=True)
         if trust.ours:
             trust.data |= {
                 "ca.crt": b"\n".join(part.strip() for part in (own, extra) if part.strip()) + b"\n",
                 "session-jwks.json": secret_files.public_session_keys(identity.data["session-keys.json"]),
-                "ledger-key": secret_files.public_key_of(base64.b64decode(ledger.data["checkpoint-key"])).encode(),
+                "ledger-key": self._ledger_key(trust.data.get("ledger-key", b"")),
             }
         users = self._at("nats-users", public=True)
         if users.ours:
             for user in USERS:
                 users.data[f"NKEY_{user.upper()}"] = public_key_of(self._seed(user)).encode()
+
+    def _ledger_key(self, pinned: bytes) -> bytes:
+        """Return the public key that services pin: what is there while the ledger has its seed, else the first.
+
+        After a rotation an operator pins the new one. A ledger that lacks the seed of what it pins does not start.
+        """
+        first = secret_files.public_key_of(
+            base64.b64decode(self._at(FOLDERS[ServiceName.LEDGER]).data["checkpoint-key"])
+        )
+        later = self._objects.get(self._plan.name(LATER_CHECKPOINT_KEYS), Held()).data.values()
+        return pinned if pinned.strip().decode() in {_public_half(seed) for seed in later} else first.encode()
 
     def _seed(self, user: str) -> bytes:
         if user in {ADMIN, KEEPER}:
@@ -193,6 +207,14 @@ def _password() -> bytes:
 
 def _random_key() -> bytes:
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES))
+
+
+def _public_half(seed: bytes) -> str | None:
+    """Return the public key of a seed; none where it is not one, which the ledger itself refuses."""
+    try:
+        return secret_files.public_key_of(base64.b64decode(seed.strip(), validate=True))
+    except ValueError:
+        return None
 
 
 def _key_encryption_keys() -> bytes:

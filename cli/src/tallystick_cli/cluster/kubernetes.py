@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tallystick_cli.cluster.credentials import Held, fill
+from tallystick_cli.cluster.credentials import LATER_CHECKPOINT_KEYS, Held, fill
 from tallystick_cli.cluster.errors import ClusterError
 from tallystick_cli.cluster.manifests import Manifest, held_of, manifest
 from tallystick_cli.cluster.plan import Plan
@@ -118,9 +118,9 @@ def _read_one(plan: Plan, ask: Ask, name: str, *, public: bool) -> Manifest | No
 
 
 def _names(plan: Plan) -> dict[str, bool]:
-    """Return the objects that a plan may need, and whether each is public."""
+    """Return the objects that are made for a plan or, where they are there, read; and whether each is public."""
     public = {plan.name(part) for part in _PUBLIC_PARTS}
-    return {name: name in public for name in fill(plan, {})}
+    return {name: name in public for name in (*fill(plan, {}), plan.name(LATER_CHECKPOINT_KEYS))}
 
 
 def _write(plan: Plan, ask: Ask, wanted: Manifest, *, is_new: bool) -> bool:

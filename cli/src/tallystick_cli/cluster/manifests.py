@@ -1,4 +1,4 @@
-"""Credentials as Kubernetes objects, and back: what `kubectl apply -f` takes and `kubectl get -o json` gives."""
+"""Credentials as Kubernetes objects, and back: what `kubectl create -f` takes and `kubectl get -o json` gives."""
 
 import base64
 from collections.abc import Iterable, Mapping

@@ -73,7 +73,8 @@ def _examined(answers: Iterable[tuple[str, Report | Finding]]) -> list[Place]:
             places.append(Place(SERVICE_FOLDERS[ServiceName(answer.service)], answer.findings))
         else:
             places.append(Place(name, (answer,)))
-    return [*places, Place("together", tuple(compare(reports)))]
+    compared = tuple(compare(reports))
+    return [*places, Place("together", compared)] if compared else places
 
 
 def compare(reports: Sequence[Report]) -> Iterator[Finding]:
