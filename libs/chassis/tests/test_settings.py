@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 
 import msgspec
+import nkeys
 import pytest
 from tallystick_chassis.process import run
 from tallystick_chassis.service import Service, Wiring
@@ -20,6 +21,7 @@ from tallystick_chassis.settings import (
 )
 
 KEY = base64.b64encode(b"k" * 32).decode()
+SEED = nkeys.encode_seed(b"k" * 32, nkeys.PREFIX_BYTE_USER).decode()
 
 
 class LedgerLike(Settings, frozen=True, kw_only=True):
@@ -37,7 +39,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "TALLY_DSN": "postgresql://a:canary-password@h/db",
         "TALLY_DUTY_DSN": "postgresql://b:canary-password@h/db",
         "TALLY_NATS_URL": "tls://127.0.0.1:4222",
-        "TALLY_NATS_SEED": "SUACANARY",
+        "TALLY_NATS_SEED": SEED,
         "TALLY_CA_FILE": str(file),
         "TALLY_TLS_CERT_FILE": str(file),
         "TALLY_TLS_KEY_FILE": str(file),
@@ -116,6 +118,7 @@ def test_secrets_do_not_show_in_a_representation(environment):
     assert "canary" not in text.lower()
     assert "kkkk" not in text
     assert KEY not in text
+    assert SEED not in text
 
 
 def test_key_encryption_keys_are_by_epoch_and_the_newest_wraps(environment):
@@ -128,6 +131,75 @@ def test_key_encryption_keys_are_by_epoch_and_the_newest_wraps(environment):
 def test_malformed_key_encryption_keys_are_refused(environment, kek):
     with pytest.raises(SettingsError, match="TALLY_KEK is invalid"):
         load_settings(LedgerLike, environment | {"TALLY_KEK": kek})
+
+
+@pytest.mark.control("EN-01")
+@pytest.mark.parametrize(
+    "seed",
+    [
+        "SUACANARY",
+        SEED[:-1],
+        SEED.lower(),
+        SEED + SEED,
+        SEED.replace(SEED[20:22], "7A"),
+        "S\u00fc",
+        nkeys.encode_seed(b"k" * 32, nkeys.PREFIX_BYTE_ACCOUNT).decode(),
+    ],
+    ids=["short", "cut", "lower case", "twice", "a slip", "no ASCII", "an account's"],
+)
+def test_a_process_does_not_start_with_a_misshapen_seed_and_says_so_in_its_last_words(
+    environment, tmp_path, seed, capsys
+):
+    said = tmp_path / "termination-log"
+    service = Service("ledger", "tallystick_ledger", LedgerLike, lambda _runtime: Wiring())
+    environment |= {"TALLY_NATS_SEED": seed, "TALLY_TERMINATION_LOG": str(said)}
+    for process in ("api", "worker"):
+        assert run(service, [process], environment) == 2
+        assert said.read_text() == capsys.readouterr().err.strip()
+        assert said.read_text().startswith("tallystick: setting TALLY_NATS_SEED is invalid: not the seed of a NATS ")
+        assert seed not in said.read_text()
+
+
+@pytest.mark.control("EN-01")
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "canary",
+        "mysql://a:canary@h/db",
+        "postgresql://a:canary@h",
+        "postgresql://a:can/ary@h:canary/db",
+        "postgresql://a:b@h:canary/db",
+        "host=h password=canary",
+    ],
+)
+def test_an_address_that_is_none_of_a_database_is_refused_and_not_shown(environment, dsn):
+    environment |= {"TALLY_DSN": dsn, "TALLY_DUTY_DSN": dsn, "TALLY_KEYS_DSN": dsn}
+    with pytest.raises(SettingsError) as raised:
+        load_settings(LedgerLike, environment)
+    assert [problem.split(":")[0] for problem in raised.value.problems] == [
+        "setting TALLY_DSN is invalid",
+        "setting TALLY_DUTY_DSN is invalid",
+        "setting TALLY_KEYS_DSN is invalid",
+    ]
+    assert "canary" not in str(raised.value)
+
+
+@pytest.mark.control("EN-01")
+@pytest.mark.parametrize("process", ["api", "worker", "wait"])
+def test_files_that_are_not_what_they_should_be_are_named_at_once(environment, process, capsys):
+    service = Service("ledger", "tallystick_ledger", LedgerLike, lambda _runtime: Wiring())
+    assert run(service, [process], environment | {"TALLY_SESSION_JWKS_FILE": environment["TALLY_CA_FILE"]}) == 2
+    assert [line.partition(": not")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "tallystick: setting TALLY_CA_FILE is invalid",
+        "tallystick: setting TALLY_TLS_CERT_FILE is invalid",
+        "tallystick: setting TALLY_SESSION_JWKS_FILE is invalid",
+    ]
+
+
+def test_a_migration_names_a_file_that_holds_no_authority(environment, capsys):
+    service = Service("ledger", "tallystick_ledger", LedgerLike, lambda _runtime: Wiring())
+    assert run(service, ["migrate"], environment | {"TALLY_MIGRATE_DSN": environment["TALLY_DSN"]}) == 2
+    assert capsys.readouterr().err.startswith("tallystick: setting TALLY_CA_FILE is invalid")
 
 
 def test_an_unknown_command_exits_2_with_the_usage(capsys):

@@ -19,20 +19,9 @@ from tallystick_cli.cluster.streams import accounts_text
 CHART: Final = Path(__file__).resolve().parents[3] / "deploy" / "helm" / "tallystick"
 Schema = dict[str, Any]
 
-CHARTS_OWN: Final = frozenset(
-    """
-    TALLY_DSN TALLY_DUTY_DSN TALLY_PURGE_DSN TALLY_KEYS_DSN TALLY_NATS_URL TALLY_NATS_SEED TALLY_CA_FILE
-    TALLY_TLS_CERT_FILE TALLY_TLS_KEY_FILE TALLY_PORT TALLY_HOST TALLY_PUBLIC_URL TALLY_DRAIN_S TALLY_KEK
-    TALLY_KEK_WATCHED
-    TALLY_CLIENT_SECRET TALLY_SESSION_JWKS_FILE TALLY_LEDGER_KEY TALLY_LEDGER_ORIGIN TALLY_TRUSTED_PROXIES
-    TALLY_WORKER_PORT TALLY_TERMINATION_LOG TALLY_OTLP_ENDPOINT TALLY_SESSION_KEY TALLY_SESSION_KEYS_WATCHED
-    TALLY_CSRF_KEY TALLY_BLIND_INDEX_KEY TALLY_CLIENTS TALLY_SMTP_HOST TALLY_SMTP_PORT TALLY_SMTP_TLS
-    TALLY_MAIL_FROM
-    TALLY_CHECKPOINT_KEY TALLY_CHECKPOINT_KEYS_DIR TALLY_HIGH_WATER TALLY_URL_IDENTITY TALLY_URL_ASSESSMENT
-    TALLY_URL_LEDGER TALLY_URL_PRIVACY TALLY_URL_VERIFICATION
-    """.split()  # noqa: SIM905 -- a list of 40 lines would be no clearer
-)
-"""What the chart sets itself, from values of its own or from Secrets; `settings` must not."""
+OWN_SETTINGS: Final = yaml.safe_load((CHART / "files" / "own-settings.yaml").read_text(encoding="utf-8"))
+CHARTS_OWN: Final = frozenset({**OWN_SETTINGS["secrets"], **OWN_SETTINGS["values"]})
+"""What the chart sets itself, from values of its own or from Secrets; validate.yaml refuses it in `settings`."""
 
 _QUANTITY: Final[Schema] = {"type": "string", "pattern": "^[0-9]+(Mi|Gi)$"}
 _PORT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 65535}
@@ -69,7 +58,9 @@ _PEERS: Final[Schema] = {
 }
 _PORTS: Final[Schema] = {"type": "array", "minItems": 1, "items": _PORT}
 _EGRESS: Final = ("postgres", "nats", "mail", "otlp", "objectStore", "openid", "siem", "kubernetesApi")
-_HTTPS: Final[Schema] = {"type": "string", "pattern": "^(https://[^/]+/?)?$"}
+_TEXT: Final[Schema] = {"type": "string"}
+_PASSWORDS: Final = ("postgres", "nats", "mail")
+"""Where a `password` and a `user` are looked for, in vain: validate.yaml says where they belong."""
 
 _KNOWN: Final[dict[str, Schema]] = {
     "global": {
@@ -81,8 +72,6 @@ _KNOWN: Final[dict[str, Schema]] = {
         # A parent chart's global values are for all its charts.
     },
     "commonLabels": _TEXTS,
-    "publicUrl": _HTTPS,
-    "verificationUrl": _HTTPS,
     "ledgerOrigin": {"type": "string", "pattern": "^([a-z0-9][a-z0-9./-]*[a-z0-9])?$"},
     "trustedProxies": {"type": "array", "items": _NETWORK},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
@@ -101,13 +90,10 @@ _KNOWN: Final[dict[str, Schema]] = {
     "postgres.port": _PORT,
     "postgres.migrate.activeDeadlineSeconds": _COUNT,
     "postgres.embedded.size": _QUANTITY,
-    "nats.url": {"type": "string", "pattern": "^(tls://.+)?$"},
     "nats.streams.replicas": {"enum": [1, 3, 5]},
     "nats.embedded.size": _QUANTITY,
     "mail.port": _PORT,
-    "mail.tls": {"enum": ["starttls", "implicit"]},
     "mail.from": {"type": "string", "pattern": "^([^@ ]+@[^@ ]+)?$"},
-    "telemetry.otlpEndpoint": {"type": "string", "pattern": "^(https?://.+)?$"},
     "extraEnv": {
         "type": "array",
         "items": {
@@ -128,7 +114,6 @@ _KNOWN: Final[dict[str, Schema]] = {
     "podLabels": _TEXTS,
     "topologySpread": _OBJECTS,
     "services.ledger.highWater.url": {"type": "string", "pattern": "^((s3|gs|az)://[^/]+.*)?$"},
-    "services.ledger.highWater.endpoint": {"type": "string", "pattern": "^(https://.+)?$"},
     "services.ledger.highWater.accessMode": {"enum": ["ReadWriteOnce", "ReadWriteMany"]},
     "services.ledger.highWater.size": _QUANTITY,
     "ingress.controller": {"enum": ["nginx", "traefik", "none"]},
@@ -156,7 +141,7 @@ _BY_NAME: Final[dict[str, Schema]] = {
 _BY_TYPE: Final[dict[type, Schema]] = {
     bool: {"type": "boolean"},
     int: _COUNT,
-    str: {"type": "string"},
+    str: _TEXT,
     list: _OBJECTS,
 }
 _SETTING: Final[Schema] = {"type": ["string", "number", "boolean", "object"]}
@@ -201,6 +186,8 @@ def schema(values: dict[str, Any]) -> Schema:
     }
     # A parent chart that has this one under a condition hands the condition down.
     made["properties"]["enabled"] = {"type": "boolean"}
+    for part in _PASSWORDS:
+        made["properties"][part]["properties"] |= {"user": _TEXT, "password": _TEXT}
     made["properties"]["settings"] = _settings(frozenset.intersection(*map(frozenset, settable().values())))
     for service, names in settable().items():
         own = made["properties"]["services"]["properties"][service]["properties"]
@@ -213,10 +200,11 @@ def schema(values: dict[str, Any]) -> Schema:
 
 
 def _settings(names: frozenset[str]) -> Schema:
+    """Return what `settings` may hold: `names`, and the chart's own, which validate.yaml refuses with a sentence."""
     return {
         "type": "object",
         "additionalProperties": False,
-        "properties": dict.fromkeys(sorted(names), _SETTING),
+        "properties": {name: _SETTING if name in names else {} for name in sorted(names | CHARTS_OWN)},
     }
 
 

@@ -108,7 +108,6 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
 
 _FORMS: Final[Mapping[type, str]] = MappingProxyType(
     {
-        Secret: "secret",
         SecretKey: "secret, 32 bytes in base64",
         PublicKey: "32 bytes in base64",
         KeyEncryptionKeys: "secret, JSON",
@@ -161,7 +160,8 @@ def _rows(kind: type[msgspec.Struct]) -> list[str]:
         plain = next(one for one in get_args(hint) if one is not NoneType) if optional else hint
         needed = "yes" if field.required else "no" if field.default is None else f"`{field.default}`"
         # A service's own list is a tuple of texts, written with commas; a choice is a text.
-        form = _FORMS.get(plain, "text" if issubclass(plain, (tuple, str)) else "JSON")
+        other = "secret" if issubclass(plain, Secret) else "text" if issubclass(plain, (tuple, str)) else "JSON"
+        form = _FORMS.get(plain, other)
         rows.append(f"| `{PREFIX}{field.name.upper()}` | {form} | {needed} | {MEANINGS[field.name]} |\n")
     return rows
 

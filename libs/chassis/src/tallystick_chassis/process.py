@@ -25,6 +25,7 @@ from tallystick_chassis.database import Database, DutyDatabase, InsecureConnecti
 from tallystick_chassis.dead_letter_command import dead_letter_command
 from tallystick_chassis.directory import with_directory
 from tallystick_chassis.doctor import doctor_command
+from tallystick_chassis.given_files import check_files
 from tallystick_chassis.heap import freeze_heap
 from tallystick_chassis.http.app import create_app, describe_app
 from tallystick_chassis.http.capability import RouteDeclarationError
@@ -72,6 +73,7 @@ TLS_1_2_SUITES = ":".join(
 """What is spoken to those without TLS 1.3, the strongest first: forward secrecy and AEAD alone (RFC 9325 §4.2)."""
 _WAIT_POLL_S = 1.0
 _DONE, _FAILED, _MISUSED = 0, 1, 2
+_SERVING = frozenset({"api", "worker", "wait"})
 
 
 def main(service: Service, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -90,9 +92,12 @@ def run(service: Service, arguments: Sequence[str], environment: Mapping[str, st
             if command == "migrate":
                 migration = load_settings(MigrateSettings, environment)
                 configure_logging(service=service.name, process=command, level=migration.log_level)
+                check_files(migration)
                 return runner.run(_migrate(service, migration))
             settings = load_settings(service.settings, environment)
             configure_logging(service=service.name, process=command, level=settings.log_level)
+            if command in _SERVING:
+                check_files(settings)
             exporting = start_exporting(
                 _otlp(settings, command), service=service.name, process=command, version=service.version
             )

@@ -15,6 +15,9 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+import nkeys
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from tallystick_chassis.budgets import BudgetLimits
 from tallystick_chassis.http.client_address import Networks
@@ -26,6 +29,7 @@ PREFIX = "TALLY_"
 KEY_BYTES = 32
 MAX_VALUE_BYTES = 65_536
 MAX_DAYS = 36_500
+_POSTGRES_SCHEMES = frozenset({"postgresql", "postgres"})
 
 
 class Secret(str):
@@ -36,6 +40,18 @@ class Secret(str):
     def __repr__(self) -> str:
         """Hide the value."""
         return "Secret('…')"
+
+
+class Dsn(Secret):
+    """The address of a database with a role's password: ``postgresql://role:password@host:port/database``."""
+
+    __slots__ = ()
+
+
+class NkeySeed(Secret):
+    """The seed of an nkey of a NATS user: ``SU…``."""
+
+    __slots__ = ()
 
 
 class SecretKey(bytes):
@@ -91,10 +107,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``None``, and only then is it demanded (``client_secret: Secret``).
     """
 
-    dsn: Secret
-    duty_dsn: Secret
+    dsn: Dsn
+    duty_dsn: Dsn
     nats_url: str
-    nats_seed: Secret
+    nats_seed: NkeySeed
     ca_file: Path
     tls_cert_file: Path
     tls_key_file: Path
@@ -110,7 +126,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hand_over_after_s: float = 10.0
     idempotency_days: Days = Days(7)
     inbox_days: Days = Days(90)
-    keys_dsn: Secret | None = None
+    keys_dsn: Dsn | None = None
     kek: KeyEncryptionKeys | None = None
     kek_watched: Path | None = None
     client_secret: Secret | None = None
@@ -136,9 +152,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 class MigrateSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What ``migrate`` needs, and nothing else: it gets no runtime secret."""
 
-    migrate_dsn: Secret
+    migrate_dsn: Dsn
     ca_file: Path
-    keys_migrate_dsn: Secret | None = None
+    keys_migrate_dsn: Dsn | None = None
     log_level: str = "INFO"
     termination_log: str | None = None
 
@@ -266,6 +282,29 @@ def _key_bytes(text: str) -> bytes:
     return key
 
 
+def _dsn(text: str) -> Dsn:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # their texts hold parts of the address
+        url = None
+    if url is None or url.get_backend_name() not in _POSTGRES_SCHEMES or not url.host or not url.database:
+        message = "not an address such as postgresql://role:password@host:5432/database, percent-encoded where need be"
+        raise ValueError(message)
+    return Dsn(text)
+
+
+def _nkey_seed(text: str) -> NkeySeed:
+    try:
+        prefix, seed = nkeys.decode_seed(text.encode())
+    except (nkeys.NkeysError, ValueError):
+        prefix, seed = None, b""
+    # The library looks at neither the length nor the checksum, and a seed with a slip of the pen is another one.
+    if prefix != nkeys.PREFIX_BYTE_USER or len(seed) != KEY_BYTES or nkeys.encode_seed(seed, prefix) != text.encode():
+        message = "not the seed of a NATS user's nkey (SU…, 58 characters), such as `nk -gen user` makes"
+        raise ValueError(message)
+    return NkeySeed(text)
+
+
 def key_encryption_keys(text: str) -> KeyEncryptionKeys:
     """Read key-encryption keys by epoch.
 
@@ -289,6 +328,8 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
     float: _number,
     bool: _switch,
     Path: _path,
+    Dsn: _dsn,
+    NkeySeed: _nkey_seed,
     SecretKey: lambda text: SecretKey(_key_bytes(text)),
     PublicKey: lambda text: PublicKey(_key_bytes(text)),
     KeyEncryptionKeys: key_encryption_keys,

@@ -29,7 +29,7 @@ from tallystick_chassis.http.tokens import TokenSigner
 from tallystick_chassis.ids import new_person_ref
 from tallystick_chassis.sealing import Sealer
 from tallystick_chassis.service import Runtime, Service, Wiring
-from tallystick_chassis.settings import Secret, Settings
+from tallystick_chassis.settings import Dsn, NkeySeed, Settings
 from tallystick_chassis.telemetry import get_log, keep_allowed
 from tallystick_cli.stack.temporary import Databases
 from tallystick_contracts.topology import ServiceName
@@ -154,10 +154,10 @@ def settings(tmp_path: Path, jwks: bytes) -> Settings:
     nothing = tmp_path / "nothing"
     nothing.write_bytes(b"")
     return Settings(
-        dsn=Secret("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
-        duty_dsn=Secret("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
+        dsn=Dsn("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
+        duty_dsn=Dsn("postgresql://nobody@127.0.0.1:1/none?sslmode=disable"),
         nats_url="tls://127.0.0.1:1",
-        nats_seed=Secret("x"),
+        nats_seed=NkeySeed("x"),
         ca_file=nothing,
         tls_cert_file=nothing,
         tls_key_file=nothing,
@@ -197,8 +197,8 @@ async def make_app(settings: Settings, people: People) -> AsyncIterator[AppFacto
         if databases is not None:
             own = msgspec.structs.replace(
                 settings,
-                dsn=Secret(databases.dsn(service, "app")),
-                duty_dsn=Secret(databases.dsn(service, "duty")),
+                dsn=Dsn(databases.dsn(service, "app")),
+                duty_dsn=Dsn(databases.dsn(service, "duty")),
                 ca_file=databases.servers.layout.ca_file,
             )
         runtime = make_runtime(service, own)

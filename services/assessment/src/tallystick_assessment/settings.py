@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, Settings
+from tallystick_chassis.settings import Dsn, KeyEncryptionKeys, PublicKey, Secret, Settings
 
 
 class AssessmentSettings(Settings, frozen=True, kw_only=True):
     """Assessment holds data keys of its own, and builds verification links for holders."""
 
-    keys_dsn: Secret
+    keys_dsn: Dsn
     kek: KeyEncryptionKeys
     client_secret: Secret
     session_jwks_file: Path

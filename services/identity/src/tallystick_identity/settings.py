@@ -7,13 +7,14 @@ import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Self
 from urllib.parse import urlsplit
 
 import msgspec
 from tallystick_chassis.http.csrf import origin_of
 from tallystick_chassis.http.outbound import HostNames
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
+from tallystick_chassis.http.tokens import check_signing_keys
+from tallystick_chassis.settings import Dsn, KeyEncryptionKeys, PublicKey, Secret, SecretKey, Settings
 
 from tallystick_identity.sessions.domain import Timeouts
 
@@ -33,6 +34,21 @@ class ClientHashes(dict[str, str]):
             msg = "no client, or a digest that is not 64 lower-case hexadecimal digits"
             raise ValueError(msg)
         super().__init__(given)
+
+
+class SessionKeys(Secret):
+    """A JWKS whose first key is a private Ed25519 key; it has signed once when it is taken."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Take the key set.
+
+        Raises:
+            ValueError: if it is none that signs.
+        """
+        check_signing_keys(text.encode())
+        return super().__new__(cls, text)
 
 
 class MailTls(enum.StrEnum):
@@ -59,14 +75,14 @@ class IdentitySettings(Settings, frozen=True, kw_only=True):
     ``session_keys_watched`` is the file of ``session_key``, where it can be replaced while the process runs.
     """
 
-    keys_dsn: Secret
+    keys_dsn: Dsn
     kek: KeyEncryptionKeys
     client_secret: Secret
     session_jwks_file: Path
     url_privacy: str
     ledger_key: PublicKey
     ledger_origin: str
-    session_key: Secret
+    session_key: SessionKeys
     csrf_key: SecretKey
     blind_index_key: SecretKey
     clients: ClientHashes

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nkeys
 import pytest
 import tallystick_identity
+from joserfc.jwk import OKPKey
 from tallystick_chassis.settings import SettingsError, load_settings
 from tallystick_contracts.capabilities import DEFAULT_ROLES
 from tallystick_identity.settings import IdentitySettings, MailTls
@@ -18,20 +21,24 @@ if TYPE_CHECKING:
 
 SOURCE = Path(tallystick_identity.__file__).parent
 KEY = base64.b64encode(bytes(32)).decode()
+PAIR, OTHER = (OKPKey.generate_key("Ed25519", {"kid": kid}).as_dict(private=True) for kid in "ab")
+SESSION_KEY = json.dumps({"keys": [PAIR]})
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Mapping[str, str]:
     file = tmp_path / "file"
     file.write_text("x")
-    names = ("DSN", "DUTY_DSN", "KEYS_DSN", "NATS_URL", "NATS_SEED", "PUBLIC_URL", "SESSION_KEY", "SMTP_HOST")
-    more = ("MAIL_FROM", "CLIENT_SECRET", "LEDGER_ORIGIN", "URL_PRIVACY")
-    plain = {f"TALLY_{name}": "x" for name in (*names, *more)}
+    names = ("NATS_URL", "PUBLIC_URL", "SMTP_HOST", "MAIL_FROM", "CLIENT_SECRET", "LEDGER_ORIGIN", "URL_PRIVACY")
+    plain = {f"TALLY_{name}": "x" for name in names}
+    plain |= {f"TALLY_{name}": "postgresql://u:p@h/d" for name in ("DSN", "DUTY_DSN", "KEYS_DSN")}
     own = ("CA_FILE", "TLS_CERT_FILE", "TLS_KEY_FILE", "SESSION_JWKS_FILE")
     files = {f"TALLY_{name}": str(file) for name in own}
     return {
         **plain,
         **files,
+        "TALLY_NATS_SEED": nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode(),
+        "TALLY_SESSION_KEY": SESSION_KEY,
         "TALLY_PORT": "1",
         "TALLY_SMTP_PORT": "25",
         "TALLY_KEK": f'{{"1": "{KEY}"}}',
@@ -54,6 +61,25 @@ def test_identity_does_not_start_without_each_secret(environment: Mapping[str, s
     without = {key: value for key, value in environment.items() if key != f"TALLY_{name}"}
     with pytest.raises(SettingsError, match=f"setting TALLY_{name} is missing"):
         load_settings(IdentitySettings, without)
+
+
+@pytest.mark.control("EN-01")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "canary",
+        "{}",
+        json.dumps({"keys": []}),
+        json.dumps({"keys": [{**PAIR, "d": "canary"}]}),
+        json.dumps({"keys": [{**PAIR, "x": OTHER["x"]}]}),
+        json.dumps({"keys": [{name: part for name, part in PAIR.items() if name != "d"}]}),
+    ],
+    ids=["text", "no set", "empty", "cut", "another's half", "public"],
+)
+def test_identity_does_not_start_with_session_keys_that_cannot_sign(environment: Mapping[str, str], keys: str) -> None:
+    with pytest.raises(SettingsError, match="setting TALLY_SESSION_KEY is invalid: not a JWKS whose") as raised:
+        load_settings(IdentitySettings, {**environment, "TALLY_SESSION_KEY": keys})
+    assert "canary" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

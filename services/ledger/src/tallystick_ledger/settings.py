@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tallystick_chassis import settings
 from tallystick_chassis.http.outbound import HostNames
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
+from tallystick_chassis.settings import Dsn, KeyEncryptionKeys, PublicKey, Secret, SecretKey
 
 
 class Settings(settings.Settings, frozen=True, kw_only=True):
@@ -27,7 +27,7 @@ class Settings(settings.Settings, frozen=True, kw_only=True):
     checkpoint_keys_dir: Path | None = None
     ledger_key: PublicKey
     ledger_origin: str
-    purge_dsn: Secret | None = None
+    purge_dsn: Dsn | None = None
     audit_retention_months: int = 13
     kek: KeyEncryptionKeys
     client_secret: Secret

@@ -14,7 +14,7 @@ from nacl.signing import SigningKey
 from tallystick_chassis.http.app import create_app
 from tallystick_chassis.process import make_runtime
 from tallystick_chassis.service import Wiring
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, SecretKey
+from tallystick_chassis.settings import Dsn, KeyEncryptionKeys, NkeySeed, PublicKey, Secret, SecretKey
 from tallystick_contracts.topology import ServiceName
 from tallystick_ledger.app import SERVICE, wire
 from tallystick_ledger.settings import Settings
@@ -47,10 +47,10 @@ async def ledger_api(
     jwks.write_bytes(session_jwks)
     ca_file = databases.servers.layout.ca_file
     settings = Settings(
-        dsn=Secret(databases.dsn(ServiceName.LEDGER, "app")),
-        duty_dsn=Secret(databases.dsn(ServiceName.LEDGER, "duty")),
+        dsn=Dsn(databases.dsn(ServiceName.LEDGER, "app")),
+        duty_dsn=Dsn(databases.dsn(ServiceName.LEDGER, "duty")),
         nats_url="tls://127.0.0.1:1",
-        nats_seed=Secret("x"),
+        nats_seed=NkeySeed("x"),
         ca_file=ca_file,
         tls_cert_file=ca_file,
         tls_key_file=ca_file,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tallystick_chassis.settings import KeyEncryptionKeys, PublicKey, Secret, Settings
+from tallystick_chassis.settings import Dsn, KeyEncryptionKeys, PublicKey, Secret, Settings
 
 DEFAULT_BACKUP_RETENTION_DAYS = 35
 
@@ -12,7 +12,7 @@ DEFAULT_BACKUP_RETENTION_DAYS = 35
 class PrivacySettings(Settings, frozen=True, kw_only=True):
     """``backup_retention_days``: how long backups of the key store are kept; then an erased key is gone for good."""
 
-    keys_dsn: Secret
+    keys_dsn: Dsn
     kek: KeyEncryptionKeys
     client_secret: Secret
     session_jwks_file: Path

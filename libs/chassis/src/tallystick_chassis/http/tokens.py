@@ -17,6 +17,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from tallystick_chassis.clock import utc_now
 from tallystick_chassis.http.key_file import KeyFile
 
 if TYPE_CHECKING:
@@ -258,6 +259,20 @@ class TokenVerifier:
         except ValueError:
             return  # not a key set: the keys we have stay
         self._verified.clear()
+
+
+def check_signing_keys(jwks: bytes) -> None:
+    """Sign with a key set, once, before anybody depends on it.
+
+    Raises:
+        ValueError: if it is not a JWKS whose first Ed25519 key is a whole pair, private and public half.
+    """
+    try:
+        token = TokenSigner(jwks, clock=utc_now).issue_service("check")
+        TokenVerifier(public_jwks(jwks), clock=utc_now).verify_service(token)
+    except (JoseError, TokenError, TypeError, ValueError):  # some of their texts show a part of a key
+        message = "not a JWKS whose first key is a private Ed25519 key with its public half"
+        raise ValueError(message) from None
 
 
 def public_jwks(jwks: bytes) -> bytes:
