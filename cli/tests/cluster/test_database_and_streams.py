@@ -19,9 +19,11 @@ def administrator(stack):
     stack.fresh_databases()  # so that the roles are there
     servers, name = stack.servers, f"admin_{secrets.token_hex(4)}"
     run_sql(servers, "postgres", [f"create role {name} login createrole createdb password 'secret'"])
-    # On a managed server it made the roles itself; here others have.
+    # On a managed server it made the roles itself; here others have. Before Postgres 16 createrole is enough.
     roles = [f"tally_{each}_{kind}" for each in ServiceName for kind in ("owner", *login_kinds(each))]
-    run_sql(servers, "postgres", [f"grant {', '.join(roles)} to {name} with admin option, inherit false, set false"])
+    if int(run_sql(servers, "postgres", ["show server_version_num"])) >= 160_000:
+        options = "admin option, inherit false, set false"
+        run_sql(servers, "postgres", [f"grant {', '.join(roles)} to {name} with {options}"])
     return servers.postgres.dsn("postgres", role=name, password="secret")
 
 
