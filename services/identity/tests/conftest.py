@@ -30,6 +30,7 @@ from tallystick_chassis.process import make_runtime
 from tallystick_chassis.scope import Scope
 from tallystick_chassis.settings import load_settings
 from tallystick_chassis.tables import events as events_table
+from tallystick_cli.stack.database_setup import run_sql
 from tallystick_contracts.envelope import Event, decode_event, encode_event
 from tallystick_contracts.generated.privacy import KeyMinted, PooledKey, TenantKeyMinted
 from tallystick_contracts.topology import ServiceName
@@ -351,7 +352,8 @@ async def empty_identity(databases: Databases) -> AsyncIterator[Identity]:
 
 @pytest.fixture
 async def strict_identity(identity_databases: Databases) -> AsyncIterator[Identity]:
-    """Identity with the limits that it has where nothing is set."""
+    """Identity with the limits that it has where nothing is set, and nothing counted yet."""
+    run_sql(identity_databases.servers, identity_databases.name, ["truncate identity.rate_counters"])
     async with running_identity(identity_databases, TALLY_RATE_LIMITS="") as running:
         yield running
 
