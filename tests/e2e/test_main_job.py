@@ -1,5 +1,6 @@
 """`helm test` does the main job in small: `tally cluster check --tenant`, with real services, mail and TLS."""
 
+import base64
 import secrets
 import ssl
 
@@ -34,12 +35,20 @@ def tenant(layout):
     return slug
 
 
+def key_in_force(layout):
+    """Return the ledger's public key after whatever rotations other tests have had."""
+    later = sorted(layout.checkpoint_keys.glob("[!.]*"), key=lambda file: file.stat().st_mtime_ns)
+    if not later:
+        return secret_files.checkpoint_public_key(layout)
+    return secret_files.public_key_of(base64.b64decode(later[-1].read_bytes()))
+
+
 @pytest.fixture
 def check(system, layout, tmp_path):
     """`tally cluster check` of the running system, which pins its ledger's key, or another."""
 
     def run(*options, key="", **urls):
-        (tmp_path / "ledger-key").write_text(key or secret_files.checkpoint_public_key(layout))
+        (tmp_path / "ledger-key").write_text(key or key_in_force(layout))
         named = [f"--url={name}={url}" for name, url in {**system.urls, **urls}.items()]
         keys = (f"--session-keys={layout.authority / 'session-jwks.json'}", f"--ledger-key={tmp_path / 'ledger-key'}")
         trust = (f"--ca-file={layout.ca_file}", f"--ledger-origin={LEDGER_ORIGIN}", *keys)

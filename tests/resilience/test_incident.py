@@ -97,7 +97,8 @@ class Mounted:
             return 200, b"{}"
         held = file.read_bytes()
         text = base64.b64encode(held).decode() if is_secret else held.decode()
-        metadata = {"labels": {MANAGED_BY_LABEL: MANAGED_BY}, "resourceVersion": "1"}
+        name = path.rpartition("/")[2]
+        metadata = {"name": name, "labels": {MANAGED_BY_LABEL: MANAGED_BY}, "resourceVersion": "1"}
         return 200, json.dumps({"metadata": metadata, "data": {file.name: text}}).encode()
 
 

@@ -9,7 +9,7 @@ from tallystick_contracts.registry import REGISTRY, log_of
 
 PAPER = Path(__file__).resolve().parents[4] / "shared" / "EVENTS.md"
 ADDED = {
-    "assessment": {"attempt.answered", "evaluation.released", "erasure_receipt.given"},
+    "assessment": {"attempt.answered", "content_key.rotated", "erasure_receipt.given", "evaluation.released"},
     "identity": {
         "credential_key.rotated",
         "erasure_receipt.given",
@@ -37,7 +37,7 @@ ADDED = {
         "siem_key.rotated",
     },
     "ops": {"dead_letter.discarded"},
-    "privacy": {"erasure.ordered", "erasure_receipt.given", "key.minted", "tenant_key.minted"},
+    "privacy": {"erasure.ordered", "erasure_receipt.given", "key.minted", "opening_key.rotated", "tenant_key.minted"},
     "verification": {"erasure_receipt.given"},
 }
 _ROW = re.compile(r"^\| \d+a? \| (?P<types>.+?) \| (?P<log>[AL+]+) \| (?P<must_record>yes)? ?\|", re.MULTILINE)
