@@ -40,8 +40,8 @@ limit 1
 for update
 """
 # Before the row's lock: whoever has that must not wait for a batch that is on its way, for that one waits for the row.
-# The share that `ledger.append` tries to get is taken here as well: before Postgres 17 who has the lock alone is refused
-# its share while somebody waits for the lock.
+# The share that `ledger.append` tries to get is taken here as well: before Postgres 17 its holder is refused
+# the share while somebody waits for the lock.
 _WAIT_FOR_BATCHES: Final = """
 select
     pg_advisory_xact_lock(hashtextextended('ledger.log:' || newest.id, 0)),
