@@ -25,6 +25,7 @@ from tallystick_cli.stack.temporary import running_servers
 from tallystick_contracts.topology import SERVICE_FOLDERS, ServiceName
 
 from bench.measure import Measure, Result, result
+from bench.processors import processor_s
 
 _LIMIT_S: Final = 3.0
 _LIMIT_MB: Final = 120.0
@@ -127,9 +128,9 @@ def started(process: Process) -> Iterator[Start]:
     try:
         boot.wait_until(process.is_ready, program=process.program, process=running)
         ready_s = perf_counter() - began
-        processor_s = _processor_s(running.pid)
+        used_s = processor_s(running.pid)
         sleep(_SETTLED_AFTER_S)
-        yield Start(ready_s, processor_s, _memory_mb(running.pid))
+        yield Start(ready_s, used_s, _memory_mb(running.pid))
     finally:
         stop(running, process.program.stop_signal, timeout_s=_STOP_WITHIN_S)
 
@@ -143,11 +144,6 @@ def _worker_is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _processor_s(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, proc_pid_stat(5)
 
 
 def _memory_mb(process: int) -> float:

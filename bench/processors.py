@@ -10,6 +10,11 @@ _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _SERVERS: Final = frozenset({"postgres", "nats-server"})
 
 
+def processor_s(process: int) -> float:
+    """Return the seconds of processor that a running process has used: utime and stime, proc_pid_stat(5)."""
+    return _used(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2])
+
+
 def processors() -> dict[str, float]:
     """Return the seconds of processor that each server on this machine has used, by its name; this process as `this`.
 
@@ -22,9 +27,13 @@ def processors() -> dict[str, float]:
         except OSError:
             continue  # it has ended
         if name in _SERVERS:
-            fields = rest.split()
-            used[name] = used.get(name, 0.0) + (int(fields[11]) + int(fields[12])) * _TICK_S
+            used[name] = used.get(name, 0.0) + _used(rest)
     return used
+
+
+def _used(behind_the_name: str) -> float:
+    fields = behind_the_name.split()
+    return (int(fields[11]) + int(fields[12])) * _TICK_S
 
 
 def spent(before: Mapping[str, float]) -> dict[str, float]:

@@ -32,6 +32,7 @@ from tallystick_contracts.topology import ServiceName
 from bench.cold_start import process_of
 from bench.connections import Connections
 from bench.measure import Measure, Result, result
+from bench.processors import processor_s
 
 GOAL: Final = 0.90
 _BLOCKS: Final = 20
@@ -40,7 +41,6 @@ _REQUESTS_A_BLOCK: Final = 1_000
 _AT_ONCE: Final = 8
 _OK: Final = 200
 _GOODBYE_S: Final = 0.2
-_TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -117,16 +117,11 @@ async def _block(server: _Server) -> _Block:
                 message = f"answered {answer.status}: {answer.body[:200]!r}"
                 raise RuntimeError(message)
 
-    began, processor_s = perf_counter(), _processor_s(server.pid)
+    began, used_s = perf_counter(), processor_s(server.pid)
     async with asyncio.TaskGroup() as group:
         for _ in range(_AT_ONCE):
             group.create_task(ask(_REQUESTS_A_BLOCK // _AT_ONCE))
-    return _Block(perf_counter() - began, _processor_s(server.pid) - processor_s)
-
-
-def _processor_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * _TICK_S
+    return _Block(perf_counter() - began, processor_s(server.pid) - used_s)
 
 
 @contextmanager
